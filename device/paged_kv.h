@@ -1,0 +1,57 @@
+// How keys and values lie in memory: the meeting point of kvcache (who owns blocks), models and attention kernels.
+//
+// One block holds `block_tokens` tokens of one sequence, for all layers. Within one layer a block is contiguous:
+//
+//   keys    [kv_heads][head_dim][block_tokens] fp16     lanes of a vector run over tokens
+//   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head dimension
+//
+// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Layers are `layer_stride_bytes`
+// apart; blocks of one layer are BlockLayerBytes() apart.
+#pragma once
+
+#include <cstdint>
+
+#include "device/dtype.h"
+
+namespace baton::device {
+
+// Shape of a KV cache. Equal geometry means that bytes can be copied as they are.
+struct KvGeometry {
+  int32_t layers = 0;
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+  int32_t block_tokens = 0;     // 16, 32 or 64
+  DType dtype = DType::kF16;    // of keys and values
+
+  int64_t KeyBytes() const {
+    return int64_t{kv_heads} * head_dim * block_tokens * BlockBytes(dtype);
+  }
+  // Keys and values of one block in one layer.
+  int64_t BlockLayerBytes() const { return 2 * KeyBytes(); }
+  // One block over all layers.
+  int64_t BlockBytesTotal() const { return layers * BlockLayerBytes(); }
+  friend bool operator==(const KvGeometry&, const KvGeometry&) = default;
+};
+
+// One layer of a paged KV cache.
+struct PagedKvView {
+  KvGeometry geometry;
+  uint8_t* layer_base = nullptr;  // block 0 of this layer
+  int32_t blocks = 0;             // blocks in the pool
+
+  uint8_t* keys(int32_t block) const {
+    return layer_base + int64_t{block} * geometry.BlockLayerBytes();
+  }
+  uint8_t* values(int32_t block) const { return keys(block) + geometry.KeyBytes(); }
+};
+
+// The rows of a batch that belong to one sequence, and where its keys and values are.
+struct SequenceRows {
+  int32_t row_begin = 0;                 // first row of this sequence in the batch's matrices
+  int32_t row_count = 0;                 // new tokens of this step, >= 1
+  int64_t position = 0;                  // absolute position of the first of them
+  const int32_t* block_table = nullptr;  // [block_count] physical blocks, in order of position
+  int32_t block_count = 0;               // covers at least position + row_count tokens
+};
+
+}  // namespace baton::device

@@ -1,0 +1,31 @@
+// Configuration from flags, environment, file and defaults: one source of truth, the messages of proto/config.proto.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace CLI {
+class App;
+}
+
+namespace baton::server {
+
+// Adds to `app` a flag (--listen-port), with environment variable (BATON_LISTEN_PORT), for every scalar field of
+// `message` and of its sub-messages, with help, range and default from config.proto; plus --config FILE (text format).
+// The message is filled when `app` parses. `app` and `message` must outlive the parsing.
+void AddFlags(CLI::App& app, google::protobuf::Message& message);
+
+// After parsing: merges the file of --config under the flags and checks every range.
+// InvalidArgument names the key, its value and what is allowed.
+absl::Status FinishConfig(CLI::App& app, google::protobuf::Message& message);
+
+// Parses a whole command line of a process that has no subcommands. When it returns nullopt the process should exit with
+// `*exit_code` (help or version was printed, or an error that is already on stderr; exit code 2 for a usage error).
+bool ParseCommandLine(int argc, char** argv, const std::string& description,
+                      google::protobuf::Message& message, int* exit_code);
+
+}  // namespace baton::server
