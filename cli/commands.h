@@ -1,0 +1,16 @@
+// The subcommands of `baton`. Each function adds one to `app`; when it is chosen, its callback stores the exit code.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace baton::cli {
+
+void AddServeCommand(CLI::App& app, int* exit_code);
+void AddChatCommand(CLI::App& app, int* exit_code);
+void AddCertsCommand(CLI::App& app, int* exit_code);
+void AddScoreCommand(CLI::App& app, int* exit_code);
+void AddPerplexityCommand(CLI::App& app, int* exit_code);
+
+}  // namespace baton::cli
