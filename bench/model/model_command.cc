@@ -1,0 +1,197 @@
+#include "bench/model/model_command.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "base/status_macros.h"
+#include "device/device_factory.h"
+#include "kvcache/block_pool.h"
+#include "kvcache/block_table.h"
+#include "kvcache/kv_store.h"
+#include "models/model_registry.h"
+
+namespace baton::bench {
+namespace {
+
+constexpr int32_t kBlockTokens = 32;
+
+struct Options {
+  std::string model;
+  std::string device = "p_chip";
+  std::string isa;
+  int threads = 1;
+  int32_t prompt = 512;
+  int32_t generate = 64;
+  int32_t context =
+      0;  // tokens already in the cache before the generated ones; 0: as many as the prompt
+  int32_t batch = 1;  // sequences decoded together
+  int runs = 3;
+};
+
+// A model with a KV pool large enough for the run.
+struct Bench {
+  std::unique_ptr<device::Device> device;
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<kvcache::KvStore> store;
+  std::vector<int32_t>
+      block_table;  // consecutive blocks; sequence s starts at s * blocks_per_sequence
+  int32_t blocks_per_sequence = 0;
+  std::vector<int32_t> tokens;  // seeded ids, longer than any run needs
+
+  absl::Span<const int32_t> TableOf(int32_t sequence) const {
+    return absl::MakeConstSpan(block_table)
+        .subspan(size_t(sequence) * blocks_per_sequence, blocks_per_sequence);
+  }
+};
+
+absl::StatusOr<Bench> Load(const Options& options) {
+  Bench bench;
+  const int32_t length = std::max(options.prompt, options.context) + options.generate + 1;
+  BATON_ASSIGN_OR_RETURN(
+      bench.device, device::CreateDevice(
+                        {.name = options.device, .threads = options.threads, .isa = options.isa}));
+  models::LoadOptions load;
+  load.max_batch_tokens = std::max(512, options.batch);
+  BATON_ASSIGN_OR_RETURN(bench.model, models::LoadModel(options.model, *bench.device, load));
+  const models::ModelConfig& config = bench.model->config();
+  if (length > config.context_length) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "bench model: needs ", length, " positions, the model has ", config.context_length));
+  }
+  bench.blocks_per_sequence = kvcache::BlocksFor(length, kBlockTokens);
+  const int32_t blocks = bench.blocks_per_sequence * options.batch;
+  const device::KvGeometry geometry{.layers = config.layers,
+                                    .kv_heads = config.kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .block_tokens = kBlockTokens};
+  BATON_ASSIGN_OR_RETURN(bench.store, kvcache::KvStore::Create(*bench.device, geometry, blocks));
+  for (int32_t block = 0; block < blocks; ++block) bench.block_table.push_back(block);
+  SeededRng rng(1);
+  for (int32_t i = 0; i < length; ++i) {
+    bench.tokens.push_back(static_cast<int32_t>(rng.Next() % config.vocab_size));
+  }
+  return bench;
+}
+
+// Runs `count` tokens from position 0 in steps of at most 512; the logits of the last one are
+// computed, as a server needs them.
+absl::Status RunPrompt(Bench& bench, int32_t sequence, int32_t count) {
+  for (int32_t begin = 0; begin < count; begin += 512) {
+    const int32_t step = std::min(512, count - begin);
+    models::ForwardBatch batch;
+    batch.kv = bench.store->layers();
+    batch.sequences.push_back(
+        {.tokens = absl::MakeConstSpan(bench.tokens).subspan(begin, step),
+         .position = begin,
+         .block_table = bench.TableOf(sequence),
+         .logits = begin + step == count ? models::LogitRows::kLast : models::LogitRows::kNone});
+    device::ConstMatrixView logits;
+    BATON_RETURN_IF_ERROR(bench.model->Forward(batch, &logits));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunDecode(Bench& bench, const Options& options, int32_t context) {
+  for (int32_t i = 0; i < options.generate; ++i) {
+    models::ForwardBatch batch;
+    batch.kv = bench.store->layers();
+    for (int32_t s = 0; s < options.batch; ++s) {
+      batch.sequences.push_back(
+          {.tokens = absl::MakeConstSpan(bench.tokens).subspan(context + i, 1),
+           .position = context + i,
+           .block_table = bench.TableOf(s)});
+    }
+    device::ConstMatrixView logits;
+    BATON_RETURN_IF_ERROR(bench.model->Forward(batch, &logits));
+  }
+  return absl::OkStatus();
+}
+
+double Seconds(absl::Time begin) { return absl::ToDoubleSeconds(SystemClock::Get().Now() - begin); }
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+absl::StatusOr<nlohmann::ordered_json> Measure(const Options& options) {
+  BATON_ASSIGN_OR_RETURN(Bench bench, Load(options));
+  const int32_t context = options.context > 0 ? options.context : options.prompt;
+  for (int32_t s = 0; s < options.batch; ++s) {
+    BATON_RETURN_IF_ERROR(RunPrompt(bench, s, context));  // fills the cache and warms the CPU
+  }
+  std::vector<double> prefill, decode;
+  for (int run = 0; run < options.runs; ++run) {
+    if (options.generate > 0) {
+      const absl::Time begin = SystemClock::Get().Now();
+      BATON_RETURN_IF_ERROR(RunDecode(bench, options, context));
+      decode.push_back(double(options.generate) * options.batch / Seconds(begin));
+    }
+    if (options.prompt > 0) {
+      const absl::Time begin = SystemClock::Get().Now();
+      BATON_RETURN_IF_ERROR(RunPrompt(bench, 0, options.prompt));
+      prefill.push_back(options.prompt / Seconds(begin));
+    }
+  }
+  nlohmann::ordered_json result;
+  result["device"] = bench.device->description();
+  result["threads"] = options.threads;
+  result["prompt_tokens"] = options.prompt;
+  result["generated_tokens"] = options.generate;
+  result["context"] = context;
+  result["batch"] = options.batch;
+  result["prefill_tokens_per_s"] = prefill;
+  result["decode_tokens_per_s"] = decode;
+  result["prefill_tokens_per_s_median"] = Median(prefill);
+  result["decode_tokens_per_s_median"] = Median(decode);
+  return result;
+}
+
+}  // namespace
+
+void AddModelCommand(CLI::App& bench, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = bench.add_subcommand(
+      "model", "Time prefill and decode of a model on one device, in tokens per second");
+  app->add_option("--model", options->model, "GGUF file or folder")->required();
+  app->add_option("--device", options->device, "cpu, p_chip or d_chip")->capture_default_str();
+  app->add_option("--isa", options->isa, "force scalar, avx2 or avx512vnni");
+  app->add_option("--threads", options->threads, "compute threads")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app->add_option("--prompt", options->prompt, "prompt tokens; 0: no prefill is timed")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--generate", options->generate, "decode steps; 0: no decode is timed")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--context", options->context, "cached tokens before decoding; 0: as the prompt")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--batch", options->batch, "sequences decoded together")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app->add_option("--runs", options->runs, "repetitions; the median is reported")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->callback([options, exit_code] {
+    const absl::StatusOr<nlohmann::ordered_json> result = Measure(*options);
+    if (!result.ok()) {
+      std::fprintf(stderr, "baton bench model: %s\n",
+                   std::string(result.status().message()).c_str());
+      *exit_code = 1;
+      return;
+    }
+    std::printf("%s\n", result->dump(2).c_str());
+  });
+}
+
+}  // namespace baton::bench
