@@ -32,8 +32,8 @@ class BlockRef {
 
 // A fixed number of blocks, sized at start. Thread-safe. Must outlive its BlockRefs.
 //
-// Each block is free, leased (reserved for a hand-over that has not committed) or used (owned by a running sequence);
-// free + leased + used == total at every moment.
+// Each block is free, leased (reserved for a hand-over that has not committed) or used (owned by a
+// running sequence); free + leased + used == total at every moment.
 class BlockPool {
  public:
   enum class Use : uint8_t { kUsed, kLeased };

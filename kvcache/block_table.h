@@ -10,7 +10,8 @@
 
 namespace baton::kvcache {
 
-// Owned by one sequence; not thread-safe. Blocks go back to the pool when it is destroyed or cleared.
+// Owned by one sequence; not thread-safe. Blocks go back to the pool when it is destroyed or
+// cleared.
 class BlockTable {
  public:
   void Append(std::vector<BlockRef> blocks) {

@@ -17,8 +17,9 @@ struct KvLayout {
   uint64_t model_fingerprint = 0;
 };
 
-// OK when blocks of `theirs` can be copied byte for byte into blocks of `ours`; otherwise FailedPrecondition naming the
-// first differing field with both values ("kv layout differs in block_tokens: ours 32, theirs 64").
+// OK when blocks of `theirs` can be copied byte for byte into blocks of `ours`; otherwise
+// FailedPrecondition naming the first differing field with both values ("kv layout differs in
+// block_tokens: ours 32, theirs 64").
 absl::Status CheckSameLayout(const KvLayout& ours, const KvLayout& theirs);
 
 }  // namespace baton::kvcache

@@ -13,8 +13,8 @@
 
 namespace baton::kvcache {
 
-// Owns the bytes; who may touch which block is the BlockPool's business. Thread-compatible: distinct blocks may be written
-// by distinct threads.
+// Owns the bytes; who may touch which block is the BlockPool's business. Thread-compatible:
+// distinct blocks may be written by distinct threads.
 class KvStore {
  public:
   // Allocates `blocks` blocks of `geometry` on `device` (which must outlive the store).
@@ -28,8 +28,8 @@ class KvStore {
   absl::Span<const device::PagedKvView> layers() const { return layers_; }
   // Keys and values of one block in one layer: geometry().BlockLayerBytes() bytes.
   uint8_t* BlockLayer(int32_t layer, int32_t block) const { return layers_[layer].keys(block); }
-  // Zeroes the slots of tokens [from, block_tokens) of a block in one layer, so that a partly filled block that leaves
-  // the node carries nothing of an earlier sequence.
+  // Zeroes the slots of tokens [from, block_tokens) of a block in one layer, so that a partly
+  // filled block that leaves the node carries nothing of an earlier sequence.
   void ZeroTail(int32_t layer, int32_t block, int32_t from_token) const;
 
  private:

@@ -1,4 +1,5 @@
-// The decode node's side of the hand-over: checks every frame in full, then copies it into leased blocks.
+// The decode node's side of the hand-over: checks every frame in full, then copies it into leased
+// blocks.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,9 @@ namespace baton::kvcache {
 // Where frames go: implemented by decode_node/kv_intake, which owns the leases. Thread-safe.
 class KvSink {
  public:
-  // Writing into the blocks of a lease. While a WriteGrant lives, the blocks are not given back to the pool, even when the
-  // lease ends meanwhile: nobody else can own a block that somebody still writes.
+  // Writing into the blocks of a lease. While a WriteGrant lives, the blocks are not given back to
+  // the pool, even when the lease ends meanwhile: nobody else can own a block that somebody still
+  // writes.
   class WriteGrant {
    public:
     virtual ~WriteGrant() = default;
@@ -28,12 +30,15 @@ class KvSink {
   };
 
   virtual ~KvSink() = default;
-  // Called before a byte is copied. NotFound (ticket unknown, expired, used), Aborted (older epoch), InvalidArgument
-  // (range outside the lease). Touches the lease's expiry. A newer epoch invalidates what older ones wrote.
-  virtual absl::StatusOr<std::unique_ptr<WriteGrant>> BeginWrite(const v1::KvManifest& manifest) = 0;
+  // Called before a byte is copied. NotFound (ticket unknown, expired, used), Aborted (older
+  // epoch), InvalidArgument (range outside the lease). Touches the lease's expiry. A newer epoch
+  // invalidates what older ones wrote.
+  virtual absl::StatusOr<std::unique_ptr<WriteGrant>> BeginWrite(
+      const v1::KvManifest& manifest) = 0;
   // The frame's bytes are in place. Marks (layer, blocks) as present.
   virtual void EndWrite(const v1::KvManifest& manifest) = 0;
-  // FailedPrecondition when blocks are missing. On OK the sequence is runnable and the ticket is used up.
+  // FailedPrecondition when blocks are missing. On OK the sequence is runnable and the ticket is
+  // used up.
   virtual absl::Status Commit(const v1::KvCommit& commit) = 0;
 };
 
@@ -46,11 +51,13 @@ struct IncomingFrame {
   int64_t payload_bytes = 0;
 };
 
-// Credit and checks of one Push stream; transports feed it. Not thread-safe: one stream, one caller at a time.
+// Credit and checks of one Push stream; transports feed it. Not thread-safe: one stream, one caller
+// at a time.
 class KvReceiverStream {
  public:
   virtual ~KvReceiverStream() = default;
-  // Handles one frame. The ack (if any is due) must be sent to the peer; an error ends the stream with that status.
+  // Handles one frame. The ack (if any is due) must be sent to the peer; an error ends the stream
+  // with that status.
   virtual absl::StatusOr<v1::KvAck> OnFrame(const IncomingFrame& frame) = 0;
 };
 
@@ -58,7 +65,7 @@ class KvReceiverStream {
 class KvReceiver {
  public:
   struct Options {
-    uint64_t incarnation = 0;      // of this decode node
+    uint64_t incarnation = 0;  // of this decode node
     int64_t window_bytes = 16 << 20;
   };
   struct Stats {

@@ -1,4 +1,5 @@
-// The prefill node's side of the hand-over: pushes finished blocks layer by layer, within the receiver's credit.
+// The prefill node's side of the hand-over: pushes finished blocks layer by layer, within the
+// receiver's credit.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +19,14 @@ namespace baton::kvcache {
 
 // The hand-over of one sequence. Thread-safe; never blocks the caller.
 //
-// The blocks named in SendBlocks must stay owned and unchanged until on_done ran: writer lifetime, not request lifetime.
+// The blocks named in SendBlocks must stay owned and unchanged until on_done ran: writer lifetime,
+// not request lifetime.
 class KvPush {
  public:
   virtual ~KvPush() = default;
-  // Queues the keys and values of one layer of consecutive blocks: `block_ids` are physical blocks of the KvStore, the
-  // first of them being number `block_begin` of the sequence's block table. Checksummed on a thread of the sender.
+  // Queues the keys and values of one layer of consecutive blocks: `block_ids` are physical blocks
+  // of the KvStore, the first of them being number `block_begin` of the sequence's block table.
+  // Checksummed on a thread of the sender.
   virtual void SendBlocks(int32_t layer, int32_t block_begin,
                           absl::Span<const int32_t> block_ids) = 0;
   // All blocks were queued: asks the receiver to commit. on_done follows.
@@ -35,7 +38,7 @@ class KvPush {
 };
 
 struct KvPushTarget {
-  std::string address;             // of the decode node
+  std::string address;  // of the decode node
   uint64_t decode_incarnation = 0;
   v1::Ticket ticket;
 };
@@ -47,16 +50,18 @@ class KvSender {
     std::string node_id;
     uint64_t incarnation = 0;
     absl::Duration pair_timeout = absl::Seconds(2);
-    absl::Duration progress_timeout = absl::Seconds(10);  // without an ack while frames are out: DeadlineExceeded
+    absl::Duration progress_timeout =
+        absl::Seconds(10);  // without an ack while frames are out: DeadlineExceeded
   };
   // `transport` and `store` must outlive the sender.
   static std::unique_ptr<KvSender> Create(Transport& transport, const KvStore& store,
                                           const KvLayout& layout, Options options);
   virtual ~KvSender() = default;
 
-  // Starts a hand-over. Pairs first where this decode incarnation is not known yet; what is queued meanwhile waits.
-  // `on_done` runs exactly once, on a thread of the sender: OK after the receiver acknowledged the commit, otherwise the
-  // error (codes of KvTransfer.Push, Unavailable when the peer is gone, Cancelled).
+  // Starts a hand-over. Pairs first where this decode incarnation is not known yet; what is queued
+  // meanwhile waits. `on_done` runs exactly once, on a thread of the sender: OK after the receiver
+  // acknowledged the commit, otherwise the error (codes of KvTransfer.Push, Unavailable when the
+  // peer is gone, Cancelled).
   virtual std::shared_ptr<KvPush> Start(const KvPushTarget& target,
                                         std::function<void(absl::Status)> on_done) = 0;
 };

@@ -1,7 +1,8 @@
 // What the hand-over needs of a network: streams of frames one way and acknowledgements the other.
 //
-// Two implementations: grpc_transport (production) and memory_transport (tests: one process, no sockets, can drop, delay
-// and corrupt). KvSender and KvReceiver hold all logic and are the same over both.
+// Two implementations: grpc_transport (production) and memory_transport (tests: one process, no
+// sockets, can drop, delay and corrupt). KvSender and KvReceiver hold all logic and are the same
+// over both.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +18,12 @@
 
 namespace baton::kvcache {
 
-// A frame to send. `payload` points at memory that stays unchanged until the frame is acknowledged or the stream is over.
+// A frame to send. `payload` points at memory that stays unchanged until the frame is acknowledged
+// or the stream is over.
 struct OutgoingFrame {
-  v1::KvManifest manifest;               // set unless commit is
+  v1::KvManifest manifest;                         // set unless commit is
   std::vector<absl::Span<const uint8_t>> payload;  // slices, sent without a copy
-  std::unique_ptr<v1::KvCommit> commit;  // last frame
+  std::unique_ptr<v1::KvCommit> commit;            // last frame
 };
 
 // The sender's end of one Push stream.
