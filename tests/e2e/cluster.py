@@ -1,0 +1,198 @@
+"""A real cluster of processes on loopback for end-to-end tests: start, observe, kill.
+
+BATON_BIN_DIR names the folder with the binaries (set by CTest). The model is T0, made by make_tiny_gguf, unless a test
+asks for another one.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+BIN_DIR = os.environ.get("BATON_BIN_DIR", os.path.join(os.path.dirname(__file__), "../../build/release/bin"))
+# Sanitizer builds are several times slower; every time-out of a test is multiplied by this.
+SLOWNESS = float(os.environ.get("BATON_TEST_SLOWNESS", "1"))
+
+
+def tiny_model(seed=1):
+    """Path of the seeded tiny model T0, made once per process."""
+    path = os.path.join(tempfile.gettempdir(), f"baton-t0-{os.getpid()}-{seed}.gguf")
+    if not os.path.exists(path):
+        subprocess.run([os.path.join(BIN_DIR, "make_tiny_gguf"), path, str(seed)], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+class Process:
+    """One server process; its output is collected, its READY line parsed."""
+
+    def __init__(self, name, arguments, environment=None):
+        self.name = name
+        self.ready = {}
+        self.log = []
+        self._ready_event = threading.Event()
+        self.popen = subprocess.Popen(
+            [os.path.join(BIN_DIR, arguments[0])] + arguments[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, text=True, errors="replace", env={**os.environ, **(environment or {})})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.popen.stdout:
+            self.log.append(line.rstrip("\n"))
+            if line.startswith("BATON READY "):
+                self.ready = dict(re.findall(r"(\w+)=(\"[^\"]*\"|\S+)", line))
+                self._ready_event.set()
+        self._ready_event.set()
+
+    def wait_ready(self, timeout=20):
+        self._ready_event.wait(timeout * SLOWNESS)
+        if not self.ready:
+            raise AssertionError(f"{self.name} is not ready (exit code {self.popen.poll()}):\n" + "\n".join(self.log[-40:]))
+        return self.ready
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.popen.poll() is None:
+            self.popen.send_signal(sig)
+
+    def wait(self, timeout=20):
+        code = self.popen.wait(timeout * SLOWNESS)
+        self._reader.join(5)
+        return code
+
+
+class Cluster:
+    """Router, prefill nodes and decode nodes. Use as a context manager."""
+
+    def __init__(self, prefill=1, decode=1, model=None, router_flags=(), prefill_flags=(), decode_flags=()):
+        self.model = model or tiny_model()
+        self.prefill_flags = list(prefill_flags)
+        self.decode_flags = list(decode_flags)
+        self.processes = []
+        self.router = self._start("router", [
+            "baton-router", "--model", self.model, "--port", "0", "--grpc-listen", "127.0.0.1:0",
+            "--cluster-listen", "127.0.0.1:0", *router_flags])
+        try:
+            ready = self.router.wait_ready()
+            self.http = ready["http"]
+            self.grpc = ready["grpc"]
+            self.registry = ready["cluster"]
+            self.prefill = [self.add_prefill(i) for i in range(prefill)]
+            self.decode = [self.add_decode(i) for i in range(decode)]
+            for node in self.prefill + self.decode:
+                node.wait_ready()
+            self.wait_nodes(prefill + decode)
+        except BaseException:
+            self.stop(expect_clean=False)
+            raise
+
+    def _start(self, name, arguments):
+        process = Process(name, arguments)
+        self.processes.append(process)
+        return process
+
+    def _node(self, binary, name, flags):
+        return self._start(name, [binary, "--model", self.model, "--router", self.registry, "--node-id", name,
+                                  "--threads", "1", "--kv-bytes", str(16 << 20), *flags])
+
+    def add_prefill(self, index):
+        return self._node("baton-prefill", f"p{index}", self.prefill_flags)
+
+    def add_decode(self, index):
+        return self._node("baton-decode", f"d{index}", self.decode_flags)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.stop(expect_clean=kind is None)
+
+    def stop(self, expect_clean=True):
+        """SIGTERM to all; with expect_clean every process that still ran must exit 0 in time."""
+        running = [p for p in self.processes if p.popen.poll() is None]
+        for process in running:
+            process.kill(signal.SIGCONT)
+            process.kill(signal.SIGTERM)
+        bad = []
+        for process in running:
+            try:
+                code = process.wait()
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code = "hung"
+            if code != 0:
+                bad.append(f"{process.name}: {code}\n" + "\n".join(process.log[-30:]))
+        if expect_clean and bad:
+            raise AssertionError("processes did not stop cleanly:\n" + "\n".join(bad))
+
+    # What the cluster says of itself.
+
+    def get(self, path, timeout=10):
+        """(status, body as text, headers)."""
+        return request(self.http, "GET", path, timeout=timeout)
+
+    def post(self, path, body, timeout=60, headers=None):
+        """(status, parsed JSON or text, headers)."""
+        status, text, head = request(self.http, "POST", path, body, timeout=timeout, headers=headers)
+        try:
+            return status, json.loads(text), head
+        except ValueError:
+            return status, text, head
+
+    def metrics(self):
+        """{name: [(labels, value)]} of /metrics."""
+        result = {}
+        for line in self.get("/metrics")[1].splitlines():
+            match = re.match(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$", line)
+            if match:
+                labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match.group(2) or ""))
+                result.setdefault(match.group(1), []).append((labels, float(match.group(3))))
+        return result
+
+    def blocks(self, node):
+        """{"free": n, "leased": n, "used": n, "total": n} of one node."""
+        return {labels["state"]: int(value) for labels, value in self.metrics().get("baton_node_kv_blocks", [])
+                if labels.get("node") == node}
+
+    def wait_nodes(self, count, timeout=10):
+        """Waits until the router counts `count` nodes and, when both roles are there, is ready."""
+        def good():
+            up = sum(value for _, value in self.metrics().get("baton_node_up", []))
+            return up == count
+        wait_until(good, timeout, lambda: f"{count} nodes up; router log:\n" + "\n".join(self.router.log[-20:]))
+
+    def wait_all_free(self, timeout=5):
+        """Waits until every block of every live node is free again; returns the seconds that it took."""
+        def good():
+            nodes = {labels["node"] for labels, value in self.metrics().get("baton_node_up", []) if value == 1}
+            return nodes and all(self.blocks(n)["free"] == self.blocks(n)["total"] for n in nodes)
+        begin = time.monotonic()
+        wait_until(good, timeout, lambda: "all blocks free: " + str(self.metrics().get("baton_node_kv_blocks")))
+        return time.monotonic() - begin
+
+
+def wait_until(condition, timeout, what):
+    """Polls until condition() is true; fails with what() (a text or a function that makes one)."""
+    deadline = time.monotonic() + timeout * SLOWNESS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("timed out waiting for " + (what() if callable(what) else what))
+        time.sleep(0.02)
+
+
+def request(host, method, path, body=None, timeout=60, headers=None):
+    """One HTTP request: (status, text, headers). `body` is a JSON value, bytes, or None."""
+    data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+    message = urllib.request.Request(f"http://{host}{path}", data=data, method=method,
+                                     headers={"Content-Type": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(message, timeout=timeout * SLOWNESS) as reply:
+            return reply.status, reply.read().decode(), reply.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), error.headers
