@@ -14,17 +14,18 @@ namespace baton::models {
 enum class LogitRows : uint8_t { kNone, kLast, kAll };
 
 struct ForwardSequence {
-  absl::Span<const int32_t> tokens;       // new tokens of this step, at least one
-  int64_t position = 0;                   // absolute position of tokens[0]
-  absl::Span<const int32_t> block_table;  // physical blocks covering position + tokens.size() tokens
+  absl::Span<const int32_t> tokens;  // new tokens of this step, at least one
+  int64_t position = 0;              // absolute position of tokens[0]
+  absl::Span<const int32_t>
+      block_table;  // physical blocks covering position + tokens.size() tokens
   LogitRows logits = LogitRows::kLast;
 };
 
 struct ForwardBatch {
   std::vector<ForwardSequence> sequences;
   absl::Span<const device::PagedKvView> kv;  // [layers]
-  // Called on the calling thread after a layer's keys and values of the whole batch are in the cache; must not block
-  // for long: the next layer waits. May be empty.
+  // Called on the calling thread after a layer's keys and values of the whole batch are in the
+  // cache; must not block for long: the next layer waits. May be empty.
   std::function<void(int32_t layer)> on_layer_written;
 };
 

@@ -10,19 +10,22 @@
 
 namespace baton::models {
 
-// Not thread-safe: one thread at a time calls Forward. Holds prepared weights and scratch memory; never owns KV blocks.
+// Not thread-safe: one thread at a time calls Forward. Holds prepared weights and scratch memory;
+// never owns KV blocks.
 class Model {
  public:
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;
 
-  // Runs one step: appends the batch's keys and values to the paged cache and computes the logits it asks for.
+  // Runs one step: appends the batch's keys and values to the paged cache and computes the logits
+  // it asks for.
   //
-  // `logits` receives one row of [vocab_size] per requested position, in order of the batch's sequences (for
-  // LogitRows::kAll one row per token). The rows live in memory of the model, readable by the host, until the next Forward.
-  // A batch of more than max_batch_tokens() tokens is InvalidArgument, as is a token id outside the vocabulary or a
-  // position beyond the context length. Deterministic (design promise 1): a row depends only on its own sequence.
+  // `logits` receives one row of [vocab_size] per requested position, in order of the batch's
+  // sequences (for LogitRows::kAll one row per token). The rows live in memory of the model,
+  // readable by the host, until the next Forward. A batch of more than max_batch_tokens() tokens is
+  // InvalidArgument, as is a token id outside the vocabulary or a position beyond the context
+  // length. Deterministic (design promise 1): a row depends only on its own sequence.
   virtual absl::Status Forward(const ForwardBatch& batch, device::ConstMatrixView* logits) = 0;
 
   // The most tokens that one Forward takes.

@@ -21,15 +21,17 @@ struct LoadOptions {
   std::function<void(float fraction)> on_progress;
 };
 
-// Loads weights onto `device`, which must outlive the model. `path` is a GGUF file or a folder with config.json and
-// safetensors. Errors name file, field and offset; an unknown architecture lists the known ones.
+// Loads weights onto `device`, which must outlive the model. `path` is a GGUF file or a folder with
+// config.json and safetensors. Errors name file, field and offset; an unknown architecture lists
+// the known ones.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, device::Device& device,
                                                  const LoadOptions& options);
 
 // Reads only the configuration (fast; no weights are touched).
 //
-// The fingerprint is xxh3-64 over the file's metadata and tensor table (for safetensors: config.json and the headers),
-// its size, and 64 samples of 4 KiB spread evenly over its tensor data.
+// The fingerprint is xxh3-64 over the file's metadata and tensor table (for safetensors:
+// config.json and the headers), its size, and 64 samples of 4 KiB spread evenly over its tensor
+// data.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path);
 
 // The architecture names that LoadModel knows.

@@ -1,0 +1,240 @@
+#include "models/checkpoint.h"
+
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace baton::models {
+namespace {
+
+constexpr int kMaxShards = 4096;
+
+bool IsFolder(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+device::DType ToDType(GgmlType type) {
+  switch (type) {
+    case GgmlType::kF32:
+      return device::DType::kF32;
+    case GgmlType::kF16:
+      return device::DType::kF16;
+    case GgmlType::kBF16:
+      return device::DType::kBF16;
+    case GgmlType::kQ8_0:
+      return device::DType::kQ8_0;
+    case GgmlType::kQ4_0:
+      return device::DType::kQ4_0;
+    case GgmlType::kQ4_1:
+      return device::DType::kQ4_1;
+  }
+  return device::DType::kF32;  // unreachable: GetTensor refuses every other number
+}
+
+// A part of a file that Fingerprint covers.
+struct Extent {
+  absl::Span<const uint8_t> header;
+  absl::Span<const uint8_t> data;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->path_ = path;
+  if (IsFolder(path)) {
+    BATON_RETURN_IF_ERROR(checkpoint->OpenFolder());
+    return checkpoint;
+  }
+  BATON_ASSIGN_OR_RETURN(checkpoint->gguf_, GgufFile::Open(path));
+  BATON_ASSIGN_OR_RETURN(checkpoint->architecture_,
+                         checkpoint->gguf_->GetString("general.architecture"));
+  return checkpoint;
+}
+
+absl::Status Checkpoint::OpenFolder() {
+  BATON_ASSIGN_OR_RETURN(hf_config_, HfConfig::Read(absl::StrCat(path_, "/config.json")));
+  BATON_ASSIGN_OR_RETURN(architecture_, hf_config_->GetString("model_type"));
+  const std::string single = absl::StrCat(path_, "/model.safetensors");
+  if (Exists(single)) {
+    BATON_ASSIGN_OR_RETURN(auto shard, SafetensorsFile::Open(single));
+    shards_.push_back(std::move(shard));
+    return absl::OkStatus();
+  }
+  const std::string index = absl::StrCat(single, ".index.json");
+  if (Exists(index)) return OpenShards(index);
+  return absl::NotFoundError(
+      absl::StrCat(path_, ": has neither model.safetensors nor model.safetensors.index.json"));
+}
+
+absl::Status Checkpoint::OpenShards(const std::string& index_path) {
+  BATON_ASSIGN_OR_RETURN(const auto index, HfConfig::Read(index_path));
+  BATON_ASSIGN_OR_RETURN(const auto shard_of, index->GetStringMap("weight_map"));
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : shard_of) {
+    // A shard lies beside its index: no path of a downloaded file may lead elsewhere.
+    if (shard.empty() || absl::StrContains(shard, "/")) {
+      return index->Refusal(
+          "weight_map",
+          absl::StrCat("tensor ", Quoted(tensor), " needs a plain file name, not ", Quoted(shard)));
+    }
+    names.insert(shard);
+  }
+  if (names.empty() || names.size() > kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat(index_path, ": weight_map names ", names.size(),
+                                                   " files, allowed are 1 to ", kMaxShards));
+  }
+  std::map<std::string, std::string> found;  // tensor -> shard
+  for (const std::string& name : names) {
+    BATON_ASSIGN_OR_RETURN(auto shard, SafetensorsFile::Open(absl::StrCat(path_, "/", name)));
+    for (const auto& [tensor, entry] : shard->tensors()) {
+      if (!found.emplace(tensor, name).second) {
+        return absl::InvalidArgumentError(absl::StrCat(shard->path(), ": tensor ", Quoted(tensor),
+                                                       " is also in ", found[tensor]));
+      }
+    }
+    shards_.push_back(std::move(shard));
+  }
+  for (const auto& [tensor, shard] : shard_of) {
+    const auto at = found.find(tensor);
+    if (at == found.end() || at->second != shard) {
+      return absl::InvalidArgumentError(absl::StrCat(index_path, ": tensor ", Quoted(tensor),
+                                                     " is not in ", shard,
+                                                     ", where weight_map puts it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> Checkpoint::TensorNames() const {
+  std::vector<std::string> names;
+  if (gguf_ != nullptr) {
+    for (const GgufTensor& tensor : gguf_->tensors()) names.push_back(tensor.name);
+  }
+  for (const auto& shard : shards_) {
+    for (const auto& [name, tensor] : shard->tensors()) names.push_back(name);
+  }
+  return names;
+}
+
+bool Checkpoint::Has(const std::string& name) const {
+  if (gguf_ != nullptr) return gguf_->Find(name) != nullptr;
+  return std::any_of(shards_.begin(), shards_.end(),
+                     [&](const auto& shard) { return shard->tensors().count(name) > 0; });
+}
+
+absl::StatusOr<device::StoredTensor> Checkpoint::Get(const std::string& name) const {
+  if (gguf_ == nullptr) return GetFromSafetensors(name);
+  BATON_ASSIGN_OR_RETURN(const GgufTensor* tensor, gguf_->GetTensor(name));
+  if (tensor->rank > 2) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name), " has dims ",
+                                                   tensor->DimsText(), ", needed at most two"));
+  }
+  return device::StoredTensor{.dtype = ToDType(tensor->type),
+                              .rows = tensor->dims[1],
+                              .cols = tensor->dims[0],
+                              .data = tensor->data};
+}
+
+absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::string& name) const {
+  const SafetensorsTensor* tensor = nullptr;
+  std::string file = path_;
+  for (const auto& shard : shards_) {
+    const auto at = shard->tensors().find(name);
+    if (at == shard->tensors().end()) continue;
+    tensor = &at->second;
+    file = shard->path();
+  }
+  if (tensor == nullptr) {
+    return absl::NotFoundError(absl::StrCat(path_, ": has no tensor ", Quoted(name)));
+  }
+  device::StoredTensor stored;
+  if (tensor->dtype == "F32") {
+    stored.dtype = device::DType::kF32;
+  } else if (tensor->dtype == "F16") {
+    stored.dtype = device::DType::kF16;
+  } else if (tensor->dtype == "BF16") {
+    stored.dtype = device::DType::kBF16;
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", Quoted(name), " is of type ",
+                                                   Quoted(tensor->dtype),
+                                                   ", readable are F32, F16, BF16"));
+  }
+  const size_t rank = tensor->shape.size();
+  if (rank < 1 || rank > 2 || tensor->bytes == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", Quoted(name), " has shape ",
+                                                   tensor->ShapeText(),
+                                                   ", needed one or two dimensions above 0"));
+  }
+  stored.cols = tensor->shape[rank - 1];
+  stored.rows = rank == 2 ? tensor->shape[0] : 1;
+  stored.data = tensor->data;
+  if (reinterpret_cast<uintptr_t>(tensor->data) % alignof(float) != 0) {
+    std::vector<uint64_t>& copy = aligned_copies_[name];
+    copy.resize((tensor->bytes + 7) / 8);
+    std::memcpy(copy.data(), tensor->data, tensor->bytes);
+    stored.data = copy.data();
+  }
+  return stored;
+}
+
+uint64_t Checkpoint::Fingerprint() const {
+  std::vector<Extent> extents;
+  if (gguf_ != nullptr) {
+    const uint64_t split = gguf_->header_bytes();
+    extents.push_back({gguf_->bytes().subspan(0, split), gguf_->bytes().subspan(split)});
+  }
+  for (const auto& shard : shards_) {
+    const uint64_t split = shard->header_bytes();
+    extents.push_back({shard->bytes().subspan(0, split), shard->bytes().subspan(split)});
+  }
+  // The streaming state is large; the heap keeps it off a small stack.
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                        XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  if (hf_config_ != nullptr) {
+    XXH3_64bits_update(state.get(), hf_config_->text().data(), hf_config_->text().size());
+  }
+  uint64_t data_bytes = 0;
+  for (const Extent& extent : extents) {
+    XXH3_64bits_update(state.get(), extent.header.data(), extent.header.size());
+    const uint64_t size = extent.header.size() + extent.data.size();
+    XXH3_64bits_update(state.get(), &size, sizeof(size));
+    data_bytes += extent.data.size();
+  }
+  constexpr uint64_t kSamples = 64, kSampleBytes = 4096;
+  for (uint64_t i = 0; i < kSamples; ++i) {
+    // Evenly from the first byte to the last; i * data_bytes cannot overflow for any file that
+    // exists.
+    const uint64_t span = data_bytes > kSampleBytes ? data_bytes - kSampleBytes : 0;
+    uint64_t at = span * i / (kSamples - 1), left = kSampleBytes;
+    for (const Extent& extent : extents) {
+      if (at < extent.data.size() && left > 0) {
+        const uint64_t bytes = std::min<uint64_t>(left, extent.data.size() - at);
+        XXH3_64bits_update(state.get(), extent.data.data() + at, bytes);
+        left -= bytes;
+        at = extent.data.size();
+      }
+      at -= extent.data.size();
+    }
+  }
+  return XXH3_64bits_digest(state.get());
+}
+
+}  // namespace baton::models
