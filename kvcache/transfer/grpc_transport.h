@@ -5,12 +5,12 @@
 #include <grpcpp/impl/codegen/service_type.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/server_context.h>
-#include <grpcpp/support/byte_buffer.h>
 
 #include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kvcache/transfer/kv_frame.h"
 #include "kvcache/transfer/kv_receiver.h"
 #include "kvcache/transfer/transport.h"
 
@@ -24,13 +24,5 @@ std::unique_ptr<Transport> MakeGrpcTransport(std::shared_ptr<grpc::ChannelCreden
 // must outlive the service.
 std::unique_ptr<grpc::Service> MakeKvTransferService(
     KvReceiver& receiver, std::function<absl::Status(const grpc::ServerContextBase&)> check_peer);
-
-// A KvFrame's bytes: serialised manifest or commit, then the payload field's tag and length, then
-// the slices themselves. The slices must outlive the write.
-grpc::ByteBuffer EncodeFrame(const OutgoingFrame& frame);
-// The reverse, without copying the payload: the spans point into `slices`, which keeps the memory
-// alive. InvalidArgument for anything that is not a well-formed KvFrame with the payload last.
-absl::StatusOr<IncomingFrame> DecodeFrame(grpc::ByteBuffer& buffer,
-                                          std::vector<grpc::Slice>& slices);
 
 }  // namespace baton::kvcache

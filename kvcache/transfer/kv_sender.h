@@ -50,8 +50,10 @@ class KvSender {
     std::string node_id;
     uint64_t incarnation = 0;
     absl::Duration pair_timeout = absl::Seconds(2);
-    absl::Duration progress_timeout =
-        absl::Seconds(10);  // without an ack while frames are out: DeadlineExceeded
+    // Without an ack while frames are out: DeadlineExceeded.
+    absl::Duration progress_timeout = absl::Seconds(10);
+    // Longest life of a hand-over's stream, the prefill that feeds it included.
+    absl::Duration push_timeout = absl::Minutes(10);
   };
   // `transport` and `store` must outlive the sender.
   static std::unique_ptr<KvSender> Create(Transport& transport, const KvStore& store,

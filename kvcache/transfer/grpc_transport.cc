@@ -1,0 +1,217 @@
+#include "kvcache/transfer/grpc_transport.h"
+
+#include <grpc/grpc.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "proto/grpc_status.h"
+#include "proto/kv_transfer.grpc.pb.h"
+
+namespace baton::kvcache {
+namespace {
+
+constexpr int kKeepaliveMs = 2000;
+constexpr int kMaxReceiveBytes = 64 << 20;
+// HTTP/2 flow control starts at this window, so that the first frames need not wait until gRPC has
+// measured the connection.
+constexpr int kStreamWindowBytes = 8 << 20;
+
+grpc::ChannelArguments TransferChannelArguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 1);
+  // A decode node that restarts is reachable again within a second, not after a long backoff.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // Own connections: a hand-over must not queue behind other calls to the same node.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  arguments.SetMaxSendMessageSize(-1);
+  return arguments;
+}
+
+std::chrono::system_clock::time_point DeadlineAfter(absl::Duration timeout) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(
+             absl::ToChronoNanoseconds(timeout));
+}
+
+// The status of a stream, and whoever waits for it: called when nothing refers to the payloads any
+// more. gRPC may still hold bytes of a cancelled stream in its socket buffer when it reports the
+// end of the call.
+class EndOfStream {
+ public:
+  explicit EndOfStream(PushStream::Events events) : events_(std::move(events)) {}
+  ~EndOfStream() { events_.on_closed(std::move(status_)); }
+  EndOfStream(const EndOfStream&) = delete;
+  EndOfStream& operator=(const EndOfStream&) = delete;
+
+  void OnAck(const v1::KvAck& ack) const { events_.on_ack(ack); }
+  void set_status(absl::Status status) { status_ = std::move(status); }
+
+ private:
+  const PushStream::Events events_;
+  absl::Status status_;
+};
+
+// One Push call. Keeps itself alive until gRPC reports its end (OnDone).
+//
+// A read is outstanding from the start until the call is over, so the call cannot be done while
+// `open_` is true: that makes it safe to start writes from any thread under the mutex.
+class GrpcPushStream final : public PushStream,
+                             public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  static std::shared_ptr<GrpcPushStream> Open(const std::shared_ptr<grpc::Channel>& channel,
+                                              absl::Duration timeout, Events events) {
+    static const std::string& method =
+        *new std::string(absl::StrCat("/", v1::KvTransfer::service_full_name(), "/Push"));
+    auto stream = std::make_shared<GrpcPushStream>(channel, std::move(events));
+    stream->self_ = stream;
+    stream->context_.set_deadline(DeadlineAfter(timeout));
+    stream->stub_.PrepareBidiStreamingCall(&stream->context_, method, grpc::StubOptions(),
+                                           stream.get());
+    stream->StartRead(&stream->incoming_);
+    stream->StartCall();
+    return stream;
+  }
+
+  GrpcPushStream(const std::shared_ptr<grpc::Channel>& channel, Events events)
+      : stub_(channel), end_(std::make_shared<EndOfStream>(std::move(events))) {}
+
+  void Send(OutgoingFrame frame) override {
+    MutexLock lock(mutex_);
+    if (!open_) return;
+    queue_.push_back(EncodeFrame(frame, end_));
+    if (queue_.size() == 1) StartWrite(&queue_.front());
+  }
+
+  void Cancel() override { context_.TryCancel(); }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(mutex_);
+    queue_.pop_front();
+    // When a write fails the call is over: the outstanding read tells why.
+    if (!ok) open_ = false;
+    if (!open_) {
+      queue_.clear();
+    } else if (!queue_.empty()) {
+      StartWrite(&queue_.front());
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    if (ok) {
+      v1::KvAck ack;
+      if (!ParseAck(ack)) {
+        Cancel();
+        ok = false;
+      } else {
+        end_->OnAck(ack);
+        StartRead(&incoming_);
+      }
+    }
+    if (!ok) {
+      MutexLock lock(mutex_);
+      open_ = false;
+    }
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    {
+      MutexLock lock(mutex_);
+      open_ = false;
+      queue_.clear();
+    }
+    end_->set_status(parse_error_.ok() ? proto::FromGrpc(status) : parse_error_);
+    end_.reset();
+    // The last reference may be this one: nothing is touched after it.
+    std::shared_ptr<GrpcPushStream> self = std::move(self_);
+  }
+
+ private:
+  bool ParseAck(v1::KvAck& ack) {
+    std::vector<grpc::Slice> slices;
+    std::string bytes;
+    if (incoming_.Dump(&slices).ok()) {
+      for (const grpc::Slice& slice : slices) {
+        bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+      }
+      if (ack.ParseFromString(bytes)) return true;
+    }
+    parse_error_ = absl::InternalError("the peer sent an acknowledgement that does not parse");
+    return false;
+  }
+
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  std::shared_ptr<EndOfStream> end_;
+  std::shared_ptr<GrpcPushStream> self_;
+  grpc::ByteBuffer incoming_;
+  absl::Status parse_error_;
+  Mutex mutex_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = true;
+  std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front is being written
+};
+
+class GrpcTransport final : public Transport {
+ public:
+  explicit GrpcTransport(std::shared_ptr<grpc::ChannelCredentials> credentials)
+      : credentials_(std::move(credentials)) {}
+
+  absl::StatusOr<v1::PairReply> Pair(const std::string& address, const v1::PairRequest& request,
+                                     absl::Duration timeout) override {
+    std::unique_ptr<v1::KvTransfer::Stub> stub = v1::KvTransfer::NewStub(ChannelTo(address));
+    grpc::ClientContext context;
+    context.set_deadline(DeadlineAfter(timeout));
+    v1::PairReply reply;
+    if (grpc::Status status = stub->Pair(&context, request, &reply); !status.ok()) {
+      return proto::FromGrpc(status);
+    }
+    return reply;
+  }
+
+  std::shared_ptr<PushStream> OpenPush(const std::string& address, absl::Duration timeout,
+                                       PushStream::Events events) override {
+    return GrpcPushStream::Open(ChannelTo(address), timeout, std::move(events));
+  }
+
+ private:
+  std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+    MutexLock lock(mutex_);
+    std::shared_ptr<grpc::Channel>& channel = channels_[address];
+    if (channel == nullptr) {
+      channel = grpc::CreateCustomChannel(address, credentials_, TransferChannelArguments());
+    }
+    return channel;
+  }
+
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  Mutex mutex_;
+  std::map<std::string, std::shared_ptr<grpc::Channel>> channels_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> MakeGrpcTransport(
+    std::shared_ptr<grpc::ChannelCredentials> credentials) {
+  return std::make_unique<GrpcTransport>(std::move(credentials));
+}
+
+}  // namespace baton::kvcache

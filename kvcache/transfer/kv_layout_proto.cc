@@ -1,0 +1,39 @@
+#include "kvcache/transfer/kv_layout_proto.h"
+
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "device/dtype.h"
+
+namespace baton::kvcache {
+
+v1::KvLayout ToProto(const KvLayout& layout) {
+  v1::KvLayout proto;
+  proto.set_version(layout.version);
+  proto.set_layers(layout.geometry.layers);
+  proto.set_kv_heads(layout.geometry.kv_heads);
+  proto.set_head_dim(layout.geometry.head_dim);
+  proto.set_block_tokens(layout.geometry.block_tokens);
+  proto.set_dtype(std::string(device::DTypeName(layout.geometry.dtype)));
+  proto.set_model_fingerprint(layout.model_fingerprint);
+  return proto;
+}
+
+absl::Status CheckSameLayout(const KvLayout& ours, const v1::KvLayout& theirs) {
+  const std::string dtype(device::DTypeName(ours.geometry.dtype));
+  if (theirs.version() == ours.version && theirs.dtype() != dtype) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("kv layout differs in dtype: ours %s, theirs %s", dtype, theirs.dtype()));
+  }
+  KvLayout layout;
+  layout.version = theirs.version();
+  layout.geometry = {.layers = theirs.layers(),
+                     .kv_heads = theirs.kv_heads(),
+                     .head_dim = theirs.head_dim(),
+                     .block_tokens = theirs.block_tokens(),
+                     .dtype = ours.geometry.dtype};
+  layout.model_fingerprint = theirs.model_fingerprint();
+  return CheckSameLayout(ours, layout);
+}
+
+}  // namespace baton::kvcache
