@@ -8,14 +8,16 @@
 
 namespace baton::models::text {
 
-// One per output stream. Not thread-safe. The joined results of Push and Finish equal Tokenizer::Decode of all ids.
+// One per output stream. Not thread-safe. The joined results of Push and Finish equal
+// Tokenizer::Decode of all ids.
 class IncrementalDecoder {
  public:
   // `tokenizer` must outlive the decoder.
   IncrementalDecoder(const Tokenizer& tokenizer, bool skip_special)
       : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
-  // Takes the next token and returns the text that is now certain; empty while a character is incomplete.
+  // Takes the next token and returns the text that is now certain; empty while a character is
+  // incomplete.
   std::string Push(int32_t id);
   // Returns what is held back, incomplete bytes as U+FFFD.
   std::string Finish();
