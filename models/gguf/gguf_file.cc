@@ -156,6 +156,7 @@ absl::Status GgufFile::ParseTensor(ByteCursor& cursor, uint64_t index) {
   }
   BATON_ASSIGN_OR_RETURN(const uint32_t type, cursor.Read<uint32_t>(absl::StrCat("type", of)));
   tensor.type = static_cast<GgmlType>(type);
+  tensor.offset_field = cursor.offset();
   // Relative to the tensor data for now; PlaceTensors makes it a position in the file.
   BATON_ASSIGN_OR_RETURN(tensor.offset, cursor.Read<uint64_t>(absl::StrCat("offset", of)));
   if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) {
@@ -166,20 +167,22 @@ absl::Status GgufFile::ParseTensor(ByteCursor& cursor, uint64_t index) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> GgufFile::Alignment() const {
+absl::StatusOr<uint64_t> GgufFile::Alignment(const ByteCursor& cursor) const {
   if (!Has(kAlignmentKey)) return kDefaultAlignment;
   BATON_ASSIGN_OR_RETURN(const uint64_t alignment, GetUint(kAlignmentKey));
   // The format asks for a multiple of 8; a power of two keeps the rounding below simple, as in
   // ggml.
   if (alignment < 8 || (alignment & (alignment - 1)) != 0 || alignment > (uint64_t{1} << 31)) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": ", kAlignmentKey, " is ", alignment,
-                                                   ", allowed are powers of two from 8 to 2^31"));
+    const uint64_t offset = metadata_.find(kAlignmentKey)->second.data() - bytes_.data();
+    return cursor.Error(
+        kAlignmentKey, offset,
+        absl::StrCat("is ", alignment, ", allowed are powers of two from 8 to 2^31"));
   }
   return alignment;
 }
 
-absl::Status GgufFile::PlaceTensors(ByteCursor& cursor) {
-  BATON_ASSIGN_OR_RETURN(const uint64_t alignment, Alignment());
+absl::Status GgufFile::PlaceTensors(const ByteCursor& cursor) {
+  BATON_ASSIGN_OR_RETURN(const uint64_t alignment, Alignment(cursor));
   // No overflow: header_bytes_ is at most the file's size and alignment at most 2^31.
   const uint64_t data_begin = (header_bytes_ + alignment - 1) / alignment * alignment;
   const uint64_t data_bytes = bytes_.size() > data_begin ? bytes_.size() - data_begin : 0;
@@ -187,12 +190,12 @@ absl::Status GgufFile::PlaceTensors(ByteCursor& cursor) {
     const std::string field = absl::StrCat("offset of tensor ", Quoted(tensor.name));
     if (tensor.offset % alignment != 0) {
       return cursor.Error(
-          field, data_begin,
+          field, tensor.offset_field,
           absl::StrCat(tensor.offset, " is no multiple of ", kAlignmentKey, " ", alignment));
     }
     if (tensor.offset > data_bytes) {
       return cursor.Error(
-          field, data_begin,
+          field, tensor.offset_field,
           absl::StrCat(tensor.offset, ", but the tensor data has only ", data_bytes, " bytes"));
     }
     const uint64_t relative = tensor.offset;

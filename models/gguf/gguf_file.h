@@ -29,6 +29,7 @@ struct GgufTensor {
   std::array<int64_t, 4> dims{1, 1, 1,
                               1};  // dims[0] varies fastest (the columns of a matrix); each >= 1
   uint64_t offset = 0;             // in the file
+  uint64_t offset_field = 0;       // where the tensor table says so, for messages
   // Size and place of the data (aligned to at least 8 bytes); 0 and null for a type that cannot be
   // read.
   uint64_t bytes = 0;
@@ -82,8 +83,8 @@ class GgufFile {
   absl::Status Parse();
   absl::Status ParseMetadata(ByteCursor& cursor, uint64_t count);
   absl::Status ParseTensor(ByteCursor& cursor, uint64_t index);
-  absl::Status PlaceTensors(ByteCursor& cursor);
-  absl::StatusOr<uint64_t> Alignment() const;
+  absl::Status PlaceTensors(const ByteCursor& cursor);
+  absl::StatusOr<uint64_t> Alignment(const ByteCursor& cursor) const;
   template <typename T>
   absl::StatusOr<T> Get(absl::string_view key, absl::StatusOr<T> (GgufValue::*as)() const) const;
 

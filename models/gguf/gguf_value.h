@@ -36,6 +36,8 @@ class GgufValue {
   // number, an array of arrays or a bool that is neither 0 nor 1.
   static absl::StatusOr<GgufValue> Parse(ByteCursor& cursor, absl::string_view key);
 
+  // Where the value (for an array its first element) lies in the file.
+  const uint8_t* data() const { return data_; }
   // "uint32", "array of 49152 string".
   std::string TypeName() const;
 
