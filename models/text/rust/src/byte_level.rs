@@ -1,8 +1,10 @@
-//! The byte-to-character map of byte-level BPE (GPT-2's bytes_to_unicode): every byte has a printable character.
+//! The byte-to-character map of byte-level BPE (GPT-2's bytes_to_unicode): every byte has a
+//! printable character.
 
 use std::sync::OnceLock;
 
-/// Character of each byte: printable Latin-1 stands for itself, the other 68 bytes follow from U+0100 on.
+/// Character of each byte: printable Latin-1 stands for itself, the other 68 bytes follow from
+/// U+0100 on.
 pub fn byte_characters() -> &'static [char; 256] {
     static TABLE: OnceLock<[char; 256]> = OnceLock::new();
     TABLE.get_or_init(|| {
@@ -27,8 +29,8 @@ pub fn append_mapped(text: &str, mapped: &mut String) {
     mapped.extend(text.bytes().map(|byte| table[byte as usize]));
 }
 
-/// The bytes that the characters of a token stand for, or the token's own bytes when one of its characters is outside
-/// the map (tokens that were added as plain text).
+/// The bytes that the characters of a token stand for, or the token's own bytes when one of its
+/// characters is outside the map (tokens that were added as plain text).
 pub fn bytes_of_token(token: &str) -> Vec<u8> {
     static INVERSE: OnceLock<[i16; 0x144]> = OnceLock::new();
     let inverse = INVERSE.get_or_init(|| {

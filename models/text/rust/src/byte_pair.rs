@@ -26,7 +26,8 @@ impl BytePair {
         })?;
         let mut ids = AHashMap::with_capacity(vocabulary.tokens.len());
         for (id, token) in vocabulary.tokens.iter().enumerate() {
-            // Words are looked up whole when merges are ignored; a control token written in plain text must not be one.
+            // Words are looked up whole when merges are ignored; a control token written in plain
+            // text must not be one.
             if pre_tokenizer.ignores_merges && vocabulary.kinds[id] == TokenKind::Control {
                 continue;
             }
@@ -45,8 +46,8 @@ impl BytePair {
         self.pre_tokenizer.adds_bos
     }
 
-    /// Appends the ids of `text`, which holds no special token. Bytes that the vocabulary does not have are left out,
-    /// as the published tokenizers of such models do.
+    /// Appends the ids of `text`, which holds no special token. Bytes that the vocabulary does not
+    /// have are left out, as the published tokenizers of such models do.
     pub fn encode(&self, text: &str, ids: &mut Vec<i32>) -> Result<(), Error> {
         let normalized: String;
         let text = if self.pre_tokenizer.normalizes_nfc && !text.is_ascii() {
@@ -70,20 +71,25 @@ impl BytePair {
 }
 
 /// Splits "left right" and checks that both and their concatenation are tokens.
-fn parse_merges(merges: &[String], ids: &AHashMap<String, u32>) -> Result<Vec<(String, String)>, Error> {
+fn parse_merges(
+    merges: &[String],
+    ids: &AHashMap<String, u32>,
+) -> Result<Vec<(String, String)>, Error> {
     if merges.is_empty() {
         return Err(Error::unsupported("tokenizer.ggml.merges is missing or empty"));
     }
     let longest = ids.keys().map(String::len).max().unwrap_or(0);
     let parse = |(rank, merge): (usize, &String)| {
-        // A space inside a byte-level token is written with its own character, so the first one separates; it is
-        // looked for from the second byte on.
+        // A space inside a byte-level token is written with its own character, so the first one
+        // separates; it is looked for from the second byte on.
         let (left, right) = merge
             .char_indices()
             .skip(1)
             .find(|&(_, character)| character == ' ')
             .map(|(at, _)| (&merge[..at], &merge[at + 1..]))
-            .ok_or_else(|| Error::unsupported(format!("tokenizer.ggml.merges[{rank}] has no space")))?;
+            .ok_or_else(|| {
+                Error::unsupported(format!("tokenizer.ggml.merges[{rank}] has no space"))
+            })?;
         if left.len() + right.len() > longest {
             return Err(Error::unsupported(format!(
                 "tokenizer.ggml.merges[{rank}] makes a token that is not in tokenizer.ggml.tokens"

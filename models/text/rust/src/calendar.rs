@@ -14,16 +14,20 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const DAYS: [&str; 7] =
+    ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// Formats local time, given as seconds since 1970-01-01 00:00 local time. Knows the conversions that have one meaning
-/// in the C locale: Y y m d e B b h A a j H I M S p F T D R n t %; any other is written as it stands.
+/// Formats local time, given as seconds since 1970-01-01 00:00 local time. Knows the conversions
+/// that have one meaning in the C locale: Y y m d e B b h A a j H I M S p F T D R n t %; any other
+/// is written as it stands.
 pub fn format_time(format: &str, local_seconds: i64) -> String {
-    let (days, second_of_day) = (local_seconds.div_euclid(86_400), local_seconds.rem_euclid(86_400));
+    let (days, second_of_day) =
+        (local_seconds.div_euclid(86_400), local_seconds.rem_euclid(86_400));
     let (year, month, day) = civil_from_days(days);
     let weekday = DAYS[days.rem_euclid(7) as usize];
     let month_name = MONTHS[month as usize - 1];
-    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    let (hour, minute, second) =
+        (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
     let day_of_year = days - days_from_civil(year, 1, 1) + 1;
     let mut out = String::with_capacity(format.len() + 16);
     let mut characters = format.chars();
@@ -68,12 +72,14 @@ pub fn format_time(format: &str, local_seconds: i64) -> String {
     out
 }
 
-/// (year, month 1..12, day 1..31) of a day number since 1970-01-01; Hinnant, "chrono-compatible date algorithms".
+/// (year, month 1..12, day 1..31) of a day number since 1970-01-01; Hinnant, "chrono-compatible
+/// date algorithms".
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;

@@ -1,5 +1,6 @@
-//! Chat templates rendered as transformers' apply_chat_template does: Jinja with trim_blocks and lstrip_blocks, Python's
-//! methods and number formats, and a budget, because a template comes with a model file.
+//! Chat templates rendered as transformers' apply_chat_template does: Jinja with trim_blocks and
+//! lstrip_blocks, Python's methods and number formats, and a budget, because a template comes with
+//! a model file.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,13 +13,14 @@ use crate::calendar::format_time;
 use crate::error::{Code, Error};
 use crate::python_text;
 
-/// Instructions that one rendering may take: a fixed part and a part a message, up to a limit. Published templates take
-/// 20 to 200 a message.
+/// Instructions that one rendering may take: a fixed part and a part a message, up to a limit.
+/// Published templates take 20 to 200 a message.
 const BASE_FUEL: u64 = 100_000;
 const FUEL_PER_MESSAGE: u64 = 1_000;
 const FUEL_LIMIT: u64 = 2_000_000;
-/// Every instruction can nest a value one level deeper, and values are destroyed recursively, at about 150 bytes of
-/// stack a level. Up to this many run on the caller's stack; what needs more runs on a stack of its own.
+/// Every instruction can nest a value one level deeper, and values are destroyed recursively, at
+/// about 150 bytes of stack a level. Up to this many run on the caller's stack; what needs more
+/// runs on a stack of its own.
 const FUEL_ON_CALLERS_STACK: u64 = 8_000;
 const STACK_BYTES_PER_FUEL: usize = 512;
 /// Bytes that one rendering may print, also into variables.
@@ -63,7 +65,8 @@ impl ChatTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_recursion_limit(100);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, _state, value| {
             let mut text = String::new();
             python_text::append_str(value, &mut text)?;
@@ -76,9 +79,13 @@ impl ChatTemplate {
             python_text::append_str(&value, &mut text)?;
             Ok(text)
         });
-        environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
-            Err(JinjaError::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, JinjaError> {
+                Err(JinjaError::new(ErrorKind::InvalidOperation, "raise_exception")
+                    .with_source(Raised(message)))
+            },
+        );
         environment.add_function("strftime_now", |format: String| {
             format_time(&format, LOCAL_SECONDS.with(Cell::get))
         });
@@ -88,7 +95,8 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, globals })
     }
 
-    /// Renders `messages_json`, a JSON array. `local_seconds`: now, in seconds since 1970-01-01 00:00 local time.
+    /// Renders `messages_json`, a JSON array. `local_seconds`: now, in seconds since 1970-01-01
+    /// 00:00 local time.
     pub fn render(
         &self,
         messages_json: &str,
@@ -117,13 +125,20 @@ impl ChatTemplate {
                 .name("chat-template".into())
                 .stack_size(fuel as usize * STACK_BYTES_PER_FUEL)
                 .spawn_scoped(scope, || self.render_within(&context, fuel, local_seconds))
-                .map_err(|error| Error::exhausted(format!("no stack for the chat template: {error}")))?
+                .map_err(|error| {
+                    Error::exhausted(format!("no stack for the chat template: {error}"))
+                })?
                 .join()
                 .unwrap_or_else(|_| Err(Error::internal("panic while rendering the chat template")))
         })
     }
 
-    fn render_within(&self, context: &Value, fuel: u64, local_seconds: i64) -> Result<String, Error> {
+    fn render_within(
+        &self,
+        context: &Value,
+        fuel: u64,
+        local_seconds: i64,
+    ) -> Result<String, Error> {
         REMAINING_BYTES.with(|remaining| remaining.set(OUTPUT_LIMIT_BYTES));
         LOCAL_SECONDS.with(|seconds| seconds.set(local_seconds));
         let mut output = BoundedOutput { bytes: Vec::new(), overflowed: false };
@@ -150,7 +165,9 @@ fn take_from_budget(bytes: usize) -> Result<(), JinjaError> {
             remaining.set(rest);
             Ok(())
         }
-        None => Err(JinjaError::new(ErrorKind::InvalidOperation, "output").with_source(OutputExhausted)),
+        None => {
+            Err(JinjaError::new(ErrorKind::InvalidOperation, "output").with_source(OutputExhausted))
+        }
     })
 }
 
@@ -165,7 +182,9 @@ impl fmt::Display for OutputExhausted {
 impl std::error::Error for OutputExhausted {}
 
 fn output_error() -> Error {
-    Error::exhausted(format!("the chat template printed more than the limit of {OUTPUT_LIMIT_BYTES} bytes"))
+    Error::exhausted(format!(
+        "the chat template printed more than the limit of {OUTPUT_LIMIT_BYTES} bytes"
+    ))
 }
 
 fn render_error(error: &JinjaError, fuel: u64) -> Error {
@@ -212,8 +231,8 @@ impl io::Write for BoundedOutput {
     }
 }
 
-/// transformers marks the assistant's part with {% generation %} blocks, which print their body and nothing else. They
-/// become {% if true %} blocks with the same white-space control.
+/// transformers marks the assistant's part with {% generation %} blocks, which print their body and
+/// nothing else. They become {% if true %} blocks with the same white-space control.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -265,12 +284,16 @@ mod tests {
     #[test]
     fn the_message_of_raise_exception_comes_through() {
         let error = render("{{ raise_exception('roles must alternate') }}", "[]").unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (Code::InvalidArgument, "roles must alternate"));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (Code::InvalidArgument, "roles must alternate")
+        );
     }
 
     #[test]
     fn hostile_templates_run_into_a_budget() {
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         assert_eq!(render(endless, "[]").unwrap_err().code, Code::ResourceExhausted);
         let flood = "{% set x = 'x' * 1000000 %}{% for a in range(999) %}{{ x }}{% endfor %}";
         assert_eq!(render(flood, "[]").unwrap_err().code, Code::ResourceExhausted);

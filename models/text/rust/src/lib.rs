@@ -37,7 +37,8 @@ impl BatonBytes {
     /// # Safety
     /// As for as_slice.
     unsafe fn as_str<'a>(self, what: &str) -> Result<&'a str, Error> {
-        std::str::from_utf8(self.as_slice()).map_err(|_| Error::invalid(format!("{what}: not valid UTF-8")))
+        std::str::from_utf8(self.as_slice())
+            .map_err(|_| Error::invalid(format!("{what}: not valid UTF-8")))
     }
 }
 
@@ -171,7 +172,10 @@ pub unsafe extern "C" fn baton_tokenizer_encode(
 /// # Safety
 /// See text_abi.h.
 #[no_mangle]
-pub unsafe extern "C" fn baton_tokenizer_token_bytes(tokenizer: *const Tokenizer, id: usize) -> BatonBytes {
+pub unsafe extern "C" fn baton_tokenizer_token_bytes(
+    tokenizer: *const Tokenizer,
+    id: usize,
+) -> BatonBytes {
     let bytes = (*tokenizer).token_bytes(id);
     BatonBytes { data: bytes.as_ptr(), size: bytes.len() }
 }

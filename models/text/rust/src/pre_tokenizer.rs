@@ -1,15 +1,17 @@
 //! How byte-level BPE models cut text into words before merging, by the name in tokenizer.ggml.pre.
 //!
-//! The published patterns end in `\s+(?!\S)|\s+`: a run of white space leaves its last character to the word that
-//! follows. Look-ahead would need a backtracking engine, which can take quadratic time; the patterns here end in
-//! `\s+`, and `Split::cut` gives the last character back. The result is the same and the time stays linear.
+//! The published patterns end in `\s+(?!\S)|\s+`: a run of white space leaves its last character to
+//! the word that follows. Look-ahead would need a backtracking engine, which can take quadratic
+//! time; the patterns here end in `\s+`, and `Split::cut` gives the last character back. The result
+//! is the same and the time stays linear.
 
 use regex::Regex;
 
 /// One cutting step. Matches and the text between them become separate pieces.
 pub struct Split {
     regex: Regex,
-    /// The pattern has a branch that takes a run up to its last line break; such a match is never shortened.
+    /// The pattern has a branch that takes a run up to its last line break; such a match is never
+    /// shortened.
     keeps_line_breaks: bool,
 }
 
@@ -27,14 +29,14 @@ pub struct PreTokenizer {
 const DIGIT: &str = r"\p{N}";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+";
 const KIMI_K2: &str = r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const DEEPSEEK_CJK: &str = r"[\u{4E00}-\u{9FA5}\u{800}-\u{4E00}\u{AC00}-\u{D7FF}]+";
-/// The letters of the Latin, Greek, Cyrillic, Armenian, Georgian and other alphabets with case, in verbose syntax.
+/// The letters of the Latin, Greek, Cyrillic, Armenian, Georgian and other alphabets with case, in
+/// verbose syntax.
 const DEEPSEEK_LETTERS: &str = r"(?x)\s?[
     A-Za-z\u{B5}\u{C0}-\u{D6}\u{D8}-\u{F6}\u{F8}-\u{1BA}\u{1BC}-\u{1BF}\u{1C4}-\u{293}
     \u{295}-\u{2AF}\u{370}-\u{373}\u{376}\u{377}\u{37B}-\u{37D}\u{37F}\u{386}\u{388}-\u{38A}\u{38C}
@@ -95,14 +97,16 @@ fn patterns(name: &str) -> Option<Vec<(&'static str, bool)>> {
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => {
             vec![(DIGIT, false), (GPT2, false)]
         }
-        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "dbrx" | "smaug-bpe" | "glm4"
-        | "chatglm-bpe" => vec![(LLAMA3, true)],
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "dbrx" | "smaug-bpe"
+        | "glm4" | "chatglm-bpe" => vec![(LLAMA3, true)],
         "qwen2" | "deepseek-r1-qwen" => vec![(QWEN2, true)],
         "qwen35" => vec![(QWEN35, true)],
         "gpt-4o" | "llama4" => vec![(GPT4O, true)],
         "tekken" => vec![(TEKKEN, true)],
         "kimi-k2" => vec![(KIMI_K2, true)],
-        "falcon" => vec![(r"[\p{P}\$\+<=>\^~\|`]+", false), (GPT2, false), ("[0-9][0-9][0-9]", false)],
+        "falcon" => {
+            vec![(r"[\p{P}\$\+<=>\^~\|`]+", false), (GPT2, false), ("[0-9][0-9][0-9]", false)]
+        }
         "deepseek-coder" => vec![
             (r"[\r\n]", true),
             (r"\s?\p{L}+", true),
@@ -113,7 +117,10 @@ fn patterns(name: &str) -> Option<Vec<(&'static str, bool)>> {
         "deepseek-llm" => vec![
             (r"[\r\n]", true),
             (DEEPSEEK_LETTERS, true),
-            (r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+", true),
+            (
+                r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+",
+                true,
+            ),
             (r"\s+$", true),
             (DEEPSEEK_CJK, true),
             (DIGIT, true),
@@ -140,7 +147,10 @@ impl PreTokenizer {
         let llama3 = matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral");
         Some(PreTokenizer {
             splits,
-            normalizes_nfc: matches!(name, "qwen2" | "deepseek-r1-qwen" | "mpt" | "olmo" | "command-r"),
+            normalizes_nfc: matches!(
+                name,
+                "qwen2" | "deepseek-r1-qwen" | "mpt" | "olmo" | "command-r"
+            ),
             ignores_merges: llama3 || matches!(name, "tekken" | "gpt-4o" | "llama4"),
             adds_bos: llama3 || name == "tekken",
         })
@@ -179,8 +189,8 @@ impl Split {
         }
     }
 
-    /// The end of a match after `\s+(?!\S)`: a run of two or more white-space characters that does not reach the end
-    /// of the piece gives its last character back.
+    /// The end of a match after `\s+(?!\S)`: a run of two or more white-space characters that does
+    /// not reach the end of the piece gives its last character back.
     fn shortened(&self, piece: &str, begin: usize, end: usize) -> usize {
         if end == piece.len() || !piece[begin..end].chars().all(char::is_whitespace) {
             return end;

@@ -16,14 +16,16 @@ struct JsonStyle {
     key_separator: String,
 }
 
-/// The filter `tojson` of transformers: json.dumps(x, ensure_ascii=False, indent, separators, sort_keys).
+/// The filter `tojson` of transformers: json.dumps(x, ensure_ascii=False, indent, separators,
+/// sort_keys).
 pub fn tojson(value: Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
-    let separators: Option<(String, String)> = match arguments.get::<Option<Vec<String>>>("separators")? {
-        None => None,
-        Some(pair) if pair.len() == 2 => Some((pair[0].clone(), pair[1].clone())),
-        Some(_) => return Err(invalid("tojson: separators must be two strings")),
-    };
+    let separators: Option<(String, String)> =
+        match arguments.get::<Option<Vec<String>>>("separators")? {
+            None => None,
+            Some(pair) if pair.len() == 2 => Some((pair[0].clone(), pair[1].clone())),
+            Some(_) => return Err(invalid("tojson: separators must be two strings")),
+        };
     let item_separator = if indent.is_some() { "," } else { ", " };
     let (item_separator, key_separator) =
         separators.unwrap_or((item_separator.to_string(), ": ".to_string()));
@@ -263,7 +265,10 @@ mod tests {
     #[test]
     fn values_print_as_in_python() {
         let json = r#"{"b": [true, null, 1.0, 1e20, 1e-5, 0.1, -3], "a": "it's \"x\"\n"}"#;
-        assert_eq!(printed(json), r#"{'b': [True, None, 1.0, 1e+20, 1e-05, 0.1, -3], 'a': 'it\'s "x"\n'}"#);
+        assert_eq!(
+            printed(json),
+            r#"{'b': [True, None, 1.0, 1e+20, 1e-05, 0.1, -3], 'a': 'it\'s "x"\n'}"#
+        );
         assert_eq!(printed("\"plain\""), "plain");
     }
 }

@@ -1,6 +1,6 @@
-//! SentencePiece BPE (tokenizer.ggml.model = "llama"): the adjacent pair whose joined piece scores best is merged first
-//! (the leftmost of equals), until no pair is a piece. What is left over is spelled in byte tokens.
-//! After Kudo and Richardson 2018 and sentencepiece's bpe_model.cc.
+//! SentencePiece BPE (tokenizer.ggml.model = "llama"): the adjacent pair whose joined piece scores
+//! best is merged first (the leftmost of equals), until no pair is a piece. What is left over is
+//! spelled in byte tokens. After Kudo and Richardson 2018 and sentencepiece's bpe_model.cc.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -38,7 +38,8 @@ struct Pair {
     score: f32,
     left: usize,
     right: usize,
-    /// Length of the joined text when the pair was found: a different one now means that it is out of date.
+    /// Length of the joined text when the pair was found: a different one now means that it is out
+    /// of date.
     length: usize,
 }
 
@@ -103,8 +104,8 @@ impl SentencePiece {
         Ok(result)
     }
 
-    /// Appends the ids of `text`, which stands at the very start or right after a special token and holds none. A space
-    /// is put in front if the model wants one there.
+    /// Appends the ids of `text`, which stands at the very start or right after a special token and
+    /// holds none. A space is put in front if the model wants one there.
     pub fn encode(&self, text: &str, ids: &mut Vec<i32>) {
         let mut escaped = String::with_capacity(text.len() + 8);
         if self.adds_space_prefix {
@@ -144,7 +145,10 @@ impl SentencePiece {
         while let Some(pair) = pairs.pop() {
             // A symbol that was merged away is empty; one that grew gives another length.
             let (left, right) = (&symbols[pair.left], &symbols[pair.right]);
-            if left.begin == left.end || right.begin == right.end || right.end - left.begin != pair.length {
+            if left.begin == left.end
+                || right.begin == right.end
+                || right.end - left.begin != pair.length
+            {
                 continue;
             }
             let (end, next) = (right.end, right.next);

@@ -92,7 +92,13 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    fn encode_between(&self, text: &str, begin: usize, end: usize, ids: &mut Vec<i32>) -> Result<(), Error> {
+    fn encode_between(
+        &self,
+        text: &str,
+        begin: usize,
+        end: usize,
+        ids: &mut Vec<i32>,
+    ) -> Result<(), Error> {
         if begin == end {
             return Ok(());
         }
@@ -105,7 +111,10 @@ impl Tokenizer {
 }
 
 impl LiteralTokens {
-    fn new(vocabulary: &Vocabulary, wanted: impl Fn(TokenKind) -> bool) -> Result<LiteralTokens, Error> {
+    fn new(
+        vocabulary: &Vocabulary,
+        wanted: impl Fn(TokenKind) -> bool,
+    ) -> Result<LiteralTokens, Error> {
         let mut texts = Vec::new();
         let mut ids = Vec::new();
         for (id, token) in vocabulary.tokens.iter().enumerate() {

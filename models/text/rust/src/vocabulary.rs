@@ -57,7 +57,9 @@ impl Vocabulary {
         }
         let kinds = kinds.iter().enumerate().map(|(id, &number)| {
             TokenKind::from_number(number).ok_or_else(|| {
-                Error::unsupported(format!("tokenizer.ggml.token_type[{id}] is {number}; known are 1 to 6"))
+                Error::unsupported(format!(
+                    "tokenizer.ggml.token_type[{id}] is {number}; known are 1 to 6"
+                ))
             })
         });
         Ok(Vocabulary {
