@@ -1,0 +1,95 @@
+// Which nodes there are, and how loaded each said it was. Readers take immutable snapshots.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "proto/node.pb.h"
+#include "router/node_client.h"
+
+namespace baton::router {
+
+// A registered node at one moment. Immutable.
+struct Node {
+  v1::NodeHello hello;
+  v1::NodeLoad load;
+  std::shared_ptr<NodeClient> client;
+};
+
+// The cluster at one moment. Immutable. All nodes of it have equal layouts and fingerprints: Join
+// sees to that.
+struct ClusterSnapshot {
+  std::vector<std::shared_ptr<const Node>> prefill;
+  std::vector<std::shared_ptr<const Node>> decode;
+
+  // The most tokens of one sequence that some prefill and some decode node both take; 0 where one
+  // of them is missing.
+  int64_t context_length() const;
+  // Empty when a prefill and a decode node are there that are not draining; otherwise a sentence
+  // about what is missing.
+  std::string Missing() const;
+};
+
+// Thread-safe.
+class ClusterView {
+ public:
+  using ClientFactory =
+      std::function<absl::StatusOr<std::shared_ptr<NodeClient>>(const v1::NodeHello& hello)>;
+
+  // A node silent for `node_timeout` is gone. `clock` must outlive the view.
+  ClusterView(absl::Duration node_timeout, const Clock& clock, ClientFactory factory);
+  ~ClusterView();
+
+  // Registers a node and returns the number of its registration. A node of the same name is
+  // replaced: the newcomer has the newer incarnation. InvalidArgument for a hello that is not
+  // complete, FailedPrecondition naming the field in which it differs from the nodes that are
+  // there.
+  absl::StatusOr<uint64_t> Join(const v1::NodeHello& hello) ABSL_LOCKS_EXCLUDED(mutex_);
+  // NotFound when the registration has ended: the node was silent for too long or was replaced.
+  absl::Status Report(uint64_t registration, const v1::NodeLoad& load) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The node's stream ended. No effect on a registration that has been replaced.
+  void Leave(uint64_t registration) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Drops nodes that have been silent for too long; to be called several times in node_timeout.
+  void ExpireSilent() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Ends every call to every node; for the end of the process.
+  void LoseAll() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  std::shared_ptr<const ClusterSnapshot> snapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Registration {
+    std::shared_ptr<const Node> node;
+    absl::Time last_heard;
+  };
+  // Removes without telling the calls of the node; returns its client, whose Lose the caller calls
+  // outside of the lock.
+  std::shared_ptr<NodeClient> Remove(uint64_t registration, absl::string_view why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const absl::Duration node_timeout_;
+  const Clock& clock_;
+  const ClientFactory factory_;
+  mutable Mutex mutex_;
+  uint64_t next_registration_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::map<uint64_t, Registration> registrations_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const ClusterSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
+};
+
+// OK when `hello` is complete in itself.
+absl::Status CheckHello(const v1::NodeHello& hello);
+// OK when two nodes may hand keys and values to each other; otherwise FailedPrecondition naming the
+// first field that differs, with both values.
+absl::Status CheckCompatible(const v1::NodeHello& hello, const v1::NodeHello& other);
+
+}  // namespace baton::router

@@ -1,0 +1,75 @@
+// One request for text, as both public APIs understand it, and what comes back.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "proto/types.pb.h"
+#include "router/api_error.h"
+
+namespace baton::router {
+
+// What to continue. Exactly one of the three forms.
+struct Prompt {
+  enum class Kind : uint8_t { kText, kTokens, kChat };
+  Kind kind = Kind::kText;
+  std::string text;          // kText: the text; kChat: the messages as a JSON array
+  std::vector<int32_t> ids;  // kTokens
+};
+
+struct Generation {
+  std::string request_id;  // for logs and the client; never a key: two clients may send the same
+  std::string model;       // empty: the served model
+  std::vector<Prompt> prompts;   // at least one
+  int32_t n = 1;                 // answers per prompt
+  v1::SamplingParams sampling;   // without the seed
+  std::optional<uint64_t> seed;  // absent: drawn by the flow; answer number i of n uses seed + i
+  v1::StopParams stop;           // max_tokens 0: the rest of the context
+  std::vector<std::string> stop_strings;
+  bool add_special_tokens = true;     // BOS in front of plain text where the model wants it
+  bool skip_special_tokens = true;    // control tokens are left out of the text
+  bool add_generation_prompt = true;  // chat: ends with the header of the assistant's turn
+  bool echo = false;                  // the text starts with the prompt's
+};
+
+// Tokens of one request so far.
+struct Usage {
+  int64_t prompt_tokens = 0;  // once per prompt, however many answers it has
+  int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;
+};
+
+// Why a sequence stopped, beyond its FinishReason: nothing, a token id of stop_token_ids, or a stop
+// string.
+using StopReason = std::variant<std::monostate, int32_t, std::string>;
+
+// One step of one answer.
+struct Delta {
+  int32_t choice = 0;                                       // prompt number * n + answer number
+  std::string text;                                         // newly certain text; may be empty
+  std::vector<v1::Token> tokens;                            // tokens whose text has become certain
+  v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;  // set on the last delta of a choice
+  StopReason stop_reason;
+  Usage usage;  // of the whole request, this delta included
+};
+
+// How a request ended.
+struct Outcome {
+  std::optional<ApiError> error;
+  Usage usage;
+};
+
+// Where the answer goes. All calls come on the executor that the flow was started with; after
+// OnDone, or after the flow was cancelled, none follows.
+class GenerationSink {
+ public:
+  virtual ~GenerationSink() = default;
+  virtual void OnDelta(Delta delta) = 0;
+  // Exactly once, last.
+  virtual void OnDone(const Outcome& outcome) = 0;
+};
+
+}  // namespace baton::router

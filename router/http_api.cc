@@ -1,0 +1,187 @@
+#include "router/http_api.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "router/field_reader.h"
+#include "router/openai_api.h"
+#include "router/prompt_tokens.h"
+#include "router/version.h"
+
+namespace baton::router {
+namespace {
+
+constexpr absl::string_view kModelsPath = "/v1/models";
+constexpr absl::string_view kChatPath = "/v1/chat/completions";
+constexpr absl::string_view kCompletionsPath = "/v1/completions";
+constexpr absl::Duration kStuckLoop = absl::Seconds(5);
+constexpr size_t kMaxTextBytes = size_t{1} << 30;  // the body's own limit is lower
+constexpr size_t kMaxIds = size_t{1} << 24;
+
+bool IsJson(absl::string_view content_type) {
+  const absl::string_view type = content_type.substr(0, content_type.find(';'));
+  const std::string lower = absl::AsciiStrToLower(absl::StripAsciiWhitespace(type));
+  return lower == "application/json" || absl::EndsWith(lower, "+json");
+}
+
+}  // namespace
+
+const HttpApi::Route HttpApi::kRoutes[] = {
+    {"POST", kChatPath, nullptr},
+    {"POST", kCompletionsPath, nullptr},
+    {"GET", kModelsPath, &HttpApi::Models},
+    {"GET", "/health", &HttpApi::Health},
+    {"GET", "/ready", &HttpApi::Ready},
+    {"GET", "/metrics", &HttpApi::Metrics},
+    {"GET", "/version", &HttpApi::Version},
+    {"POST", "/tokenize", &HttpApi::Tokenize},
+    {"POST", "/detokenize", &HttpApi::Detokenize},
+};
+
+HttpApi::HttpApi(RouterContext& router) : router_(router) {}
+
+std::variant<HttpReply, GenerationRoute> HttpApi::Handle(const HttpRequest& request) const {
+  const absl::string_view path = request.path;
+  for (const Route& route : kRoutes) {
+    if (route.path != path) continue;
+    if (route.method != absl::string_view(request.method)) {
+      return MethodNotAllowed(route.method == "GET" ? "GET, HEAD" : "POST");
+    }
+    if (route.method == "POST" && !IsJson(request.content_type)) {
+      return ErrorReply(UnsupportedMediaType());
+    }
+    if (route.reply == nullptr) return GenerationRoute{route.path == kChatPath};
+    return (this->*route.reply)(request);
+  }
+  if (absl::StartsWith(path, absl::StrCat(kModelsPath, "/"))) {
+    if (request.method != "GET") return MethodNotAllowed("GET, HEAD");
+    return Model(path.substr(kModelsPath.size() + 1));
+  }
+  return ErrorReply(NoSuchRoute(path));
+}
+
+std::string HttpApi::ModelJson() const {
+  Json permission = {{"id", absl::StrCat("modelperm-", router_.model_id)},
+                     {"object", "model_permission"},
+                     {"created", router_.created_s},
+                     {"allow_create_engine", false},
+                     {"allow_sampling", true},
+                     {"allow_logprobs", true},
+                     {"allow_search_indices", false},
+                     {"allow_view", true},
+                     {"allow_fine_tuning", false},
+                     {"organization", "*"},
+                     {"group", nullptr},
+                     {"is_blocking", false}};
+  return Json{{"id", router_.model_id},
+              {"object", "model"},
+              {"created", router_.created_s},
+              {"owned_by", "baton"},
+              {"root", router_.model_root},
+              {"parent", nullptr},
+              {"max_model_len", router_.ContextLength()},
+              {"permission", Json::array({permission})}}
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+HttpReply HttpApi::Models(const HttpRequest&) const {
+  return {.body = absl::StrCat("{\"object\":\"list\",\"data\":[", ModelJson(), "]}")};
+}
+
+HttpReply HttpApi::Model(absl::string_view id) const {
+  if (id != absl::string_view(router_.model_id)) return ErrorReply(UnknownModel(id));
+  return {.body = ModelJson()};
+}
+
+HttpReply HttpApi::Health(const HttpRequest&) const {
+  if (router_.loops.Alive(kStuckLoop)) return {.body = "{\"status\":\"ok\"}"};
+  return ErrorReply(NotReady("An event loop makes no progress."));
+}
+
+HttpReply HttpApi::Ready(const HttpRequest&) const {
+  if (router_.admission.draining()) return ErrorReply(NotReady("The server is shutting down."));
+  const auto cluster = router_.cluster.snapshot();
+  const std::string missing = cluster->Missing();
+  if (!missing.empty()) return ErrorReply(NotReady(missing));
+  return {.body = Json{{"status", "ready"},
+                       {"prefill_nodes", cluster->prefill.size()},
+                       {"decode_nodes", cluster->decode.size()}}
+                      .dump()};
+}
+
+HttpReply HttpApi::Metrics(const HttpRequest&) const {
+  return {.body = router_.metrics.Exposition(*router_.cluster.snapshot(), router_.model_id),
+          .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+}
+
+HttpReply HttpApi::Version(const HttpRequest&) const {
+  return {.body = absl::StrCat("{\"version\":\"", kVersion, "\"}")};
+}
+
+HttpReply HttpApi::Tokenize(const HttpRequest& request) const {
+  Json body;
+  if (auto error = ParseBody(request.body, &body)) return ErrorReply(*error);
+  FieldReader fields(body);
+  const std::string model = fields.String("model", kMaxTextBytes).value_or("");
+  Prompt prompt;
+  bool add_special = fields.Boolean("add_special_tokens").value_or(true);
+  const bool add_generation_prompt = fields.Boolean("add_generation_prompt").value_or(true);
+  if (const Json* messages = fields.Raw("messages")) {
+    prompt.kind = Prompt::Kind::kChat;
+    fields.Take(ParseMessages(*messages, &prompt.text));
+    add_special = fields.Boolean("add_special_tokens").value_or(false);
+  } else {
+    auto text = fields.String("prompt", kMaxTextBytes);
+    if (!text) {
+      text = fields.String("content", kMaxTextBytes);  // llama.cpp's name, with its default
+      add_special = fields.Boolean("add_special").value_or(false);
+    }
+    if (!text) fields.Fail("prompt", "is required, or 'messages'.");
+    prompt.text = text.value_or("");
+  }
+  const bool with_strings = fields.Boolean("return_token_strs").value_or(false);
+  if (fields.error()) return ErrorReply(*fields.error());
+  if (!model.empty() && model != router_.model_id) return ErrorReply(UnknownModel(model));
+  std::vector<int32_t> ids;
+  if (auto error =
+          EncodePrompt(router_.tokenizer, prompt, add_special, add_generation_prompt, &ids)) {
+    return ErrorReply(*error);
+  }
+  HttpReply reply;
+  reply.body =
+      absl::StrCat("{\"count\":", ids.size(), ",\"max_model_len\":", router_.ContextLength(),
+                   ",\"tokens\":[", absl::StrJoin(ids, ","), "]");
+  if (with_strings) {
+    reply.body += ",\"token_strs\":[";
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (i > 0) reply.body.push_back(',');
+      AppendJsonString(router_.tokenizer.TokenBytes(ids[i]), &reply.body);
+    }
+    reply.body += "]";
+  }
+  reply.body += "}";
+  return reply;
+}
+
+HttpReply HttpApi::Detokenize(const HttpRequest& request) const {
+  Json body;
+  if (auto error = ParseBody(request.body, &body)) return ErrorReply(*error);
+  FieldReader fields(body);
+  const std::string model = fields.String("model", kMaxTextBytes).value_or("");
+  const auto ids = fields.Integers("tokens", 0, router_.tokenizer.vocab_size() - 1, kMaxIds);
+  if (!ids) fields.Fail("tokens", "is required.");
+  if (fields.error()) return ErrorReply(*fields.error());
+  if (!model.empty() && model != router_.model_id) return ErrorReply(UnknownModel(model));
+  const absl::StatusOr<std::string> text = router_.tokenizer.Decode(*ids, /*skip_special=*/false);
+  if (!text.ok()) return ErrorReply(InvalidParam("tokens", std::string(text.status().message())));
+  HttpReply reply;
+  reply.body = "{\"prompt\":";
+  AppendJsonString(*text, &reply.body);
+  reply.body += ",\"content\":";  // llama.cpp's name
+  AppendJsonString(*text, &reply.body);
+  reply.body += "}";
+  return reply;
+}
+
+}  // namespace baton::router

@@ -1,0 +1,162 @@
+// HttpSession: requests that generate.
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "router/http_session.h"
+
+namespace baton::router {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+constexpr asio::use_awaitable_t<Executor> kAwait;
+// Longer bodies are parsed on a worker thread.
+constexpr size_t kInlineBodyBytes = 32 * 1024;
+// Bytes of a next request that are kept while one is answered.
+constexpr size_t kMaxEarlyBytes = 64 * 1024;
+
+std::variant<ApiRequest, ApiError> Parse(bool chat, const std::string& text, int32_t vocab_size) {
+  Json body;
+  ApiRequest request;
+  auto error = ParseBody(text, &body);
+  if (!error) {
+    error = chat ? ParseChatRequest(body, vocab_size, &request)
+                 : ParseCompletionRequest(body, vocab_size, &request);
+  }
+  if (error) return *std::move(error);
+  return request;
+}
+
+}  // namespace
+
+HttpSession::Awaitable<std::variant<ApiRequest, ApiError>> HttpSession::ParseGeneration(
+    bool chat, std::string body) {
+  const int32_t vocab_size = router_.tokenizer.vocab_size();
+  if (body.size() <= kInlineBodyBytes) co_return Parse(chat, body, vocab_size);
+  struct Job {
+    std::string body;
+    std::variant<ApiRequest, ApiError> result;
+    bool done = false;
+  };
+  auto job = std::make_shared<Job>();
+  job->body = std::move(body);
+  asio::post(router_.loops.workers(), [self = shared_from_this(), job, chat, vocab_size]() mutable {
+    job->result = Parse(chat, job->body, vocab_size);
+    HttpSession* session = self.get();
+    asio::post(session->socket_.get_executor(), [self = std::move(self), job] {
+      job->done = true;
+      self->wakeup_.Notify();
+    });
+  });
+  while (!job->done) co_await wakeup_.Wait();
+  co_return std::move(job->result);
+}
+
+HttpSession::Awaitable<bool> HttpSession::Generate(ApiRequest request, ReplyHead head,
+                                                   absl::Time arrived) {
+  const AnswerHead answer{absl::StrFormat("%016x%016x", router_.rng.Next(), router_.rng.Next()),
+                          router_.model_id, absl::ToUnixSeconds(absl::Now())};
+  ResponseOutbox outbox(router_.tokenizer, request.shape, answer, limits_.outbox_bytes, wakeup_,
+                        [this] { Close(); });
+  client_gone_ = false;
+  stop_watching_ = false;
+  watching_ = true;
+  asio::co_spawn(socket_.get_executor(), WatchClient(shared_from_this()), asio::detached);
+  const bool stream = request.shape.stream;
+  flow_ = RequestFlow::Start(router_, socket_.get_executor(), std::move(request.generation),
+                             arrived, &outbox);
+  bool goes_on = false;
+  if (stream) {
+    goes_on = co_await SendStream(outbox, head);
+  } else {
+    goes_on = co_await SendCollected(outbox, head);
+  }
+  // The outbox ends with this scope.
+  flow_->Cancel();
+  co_await StopWatching();
+  // Now the answer is written: the admission slot goes back.
+  flow_.reset();
+  co_return goes_on && !client_gone_;
+}
+
+HttpSession::Awaitable<bool> HttpSession::SendCollected(ResponseOutbox& outbox, ReplyHead head) {
+  while (!outbox.done() && !client_gone_) co_await wakeup_.Wait();
+  if (client_gone_) co_return false;
+  HttpReply reply;
+  if (outbox.early_error()) {
+    reply = ErrorReply(*outbox.early_error());
+  } else {
+    reply.body = outbox.TakeText();
+  }
+  co_return co_await Reply(std::move(reply), std::move(head), false);
+}
+
+HttpSession::Awaitable<bool> HttpSession::SendStream(ResponseOutbox& outbox, ReplyHead head) {
+  // HTTP/1.0 has no chunks: there the end of the connection ends the stream.
+  const bool chunked = head.version == 11;
+  head.keep_alive = head.keep_alive && chunked;
+  bool begun = false;
+  while (true) {
+    while (!outbox.has_text() && !outbox.done() && !client_gone_) co_await wakeup_.Wait();
+    if (client_gone_) co_return false;
+    if (outbox.early_error()) {
+      co_return co_await Reply(ErrorReply(*outbox.early_error()), std::move(head), false);
+    }
+    // Everything that was there when `last` was read is in this write.
+    const bool last = outbox.done();
+    const std::string events = outbox.TakeText();
+    std::string text;
+    if (!begun) {
+      begun = true;
+      head.keep_alive = head.keep_alive && !router_.admission.draining();
+      std::vector<std::pair<std::string, std::string>> headers = {{"cache-control", "no-cache"},
+                                                                  {"x-accel-buffering", "no"}};
+      if (chunked) headers.emplace_back("transfer-encoding", "chunked");
+      text = HeaderText(head, "text/event-stream; charset=utf-8", -1, headers);
+    }
+    if (chunked) {
+      text += absl::StrFormat("%x\r\n", events.size());
+      text += events;
+      text += last ? "\r\n0\r\n\r\n" : "\r\n";
+    } else {
+      text += events;
+    }
+    const bool written = co_await Write(std::move(text));
+    if (!written) co_return false;
+    if (last) co_return head.keep_alive;
+  }
+}
+
+HttpSession::Awaitable<void> HttpSession::WatchClient(std::shared_ptr<HttpSession> self) {
+  while (!self->stop_watching_ && self->buffer_.size() < kMaxEarlyBytes) {
+    error_code error;
+    const size_t bytes = co_await self->socket_.async_read_some(
+        self->buffer_.prepare(4096), asio::redirect_error(kAwait, error));
+    if (error && self->stop_watching_) break;
+    if (error) {
+      self->client_gone_ = true;
+      // At once, also while a write waits for a client that is not there.
+      if (self->flow_) self->flow_->Cancel();
+      self->Close();
+      break;
+    }
+    self->buffer_.commit(bytes);
+  }
+  self->watching_ = false;
+  self->wakeup_.Notify();
+}
+
+HttpSession::Awaitable<void> HttpSession::StopWatching() {
+  stop_watching_ = true;
+  error_code ignored;
+  socket_.cancel(ignored);
+  while (watching_) co_await wakeup_.Wait();
+}
+
+}  // namespace baton::router

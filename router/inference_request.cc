@@ -1,0 +1,146 @@
+#include "router/inference_request.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "router/field_reader.h"
+#include "router/openai_api.h"
+
+namespace baton::router {
+namespace {
+
+// Collects the first error, as FieldReader does for JSON.
+class Check {
+ public:
+  double Number(absl::string_view name, double value, NumberRange range) {
+    const bool low = range.min_open ? value > range.min : value >= range.min;
+    const bool high = range.max_open ? value < range.max : value <= range.max;
+    if (!std::isfinite(value) || !low || !high) {
+      Fail(name,
+           absl::StrFormat("must be between %g and %g, got %g.", range.min, range.max, value));
+    }
+    return value;
+  }
+  int32_t Integer(absl::string_view name, int32_t value, int32_t min, int32_t max) {
+    if (value < min || value > max) {
+      Fail(name, absl::StrCat("must be in [", min, ", ", max, "], got ", value, "."));
+    }
+    return value;
+  }
+  void Fail(absl::string_view name, const std::string& message) {
+    if (!error_) error_ = InvalidParam(name, message);
+  }
+  std::optional<ApiError> error() const { return error_; }
+
+ private:
+  std::optional<ApiError> error_;
+};
+
+void ReadSampling(const v1::GenerateRequest& request, int32_t vocab_size, Check& check,
+                  Generation* generation) {
+  v1::SamplingParams& sampling = generation->sampling;
+  const auto value = [](bool has, double given, double otherwise) {
+    return has ? given : otherwise;
+  };
+  sampling.set_temperature(check.Number(
+      "temperature", value(request.has_temperature(), request.temperature(), 1), {0, 2}));
+  sampling.set_top_p(
+      check.Number("top_p", value(request.has_top_p(), request.top_p(), 1), {0, 1, true}));
+  sampling.set_top_k(check.Integer("top_k", request.top_k(), 0, INT32_MAX));
+  sampling.set_min_p(check.Number("min_p", request.min_p(), {0, 1, false, true}));
+  sampling.set_frequency_penalty(
+      check.Number("frequency_penalty", request.frequency_penalty(), {-2, 2}));
+  sampling.set_presence_penalty(
+      check.Number("presence_penalty", request.presence_penalty(), {-2, 2}));
+  sampling.set_repetition_penalty(check.Number(
+      "repetition_penalty",
+      value(request.has_repetition_penalty(), request.repetition_penalty(), 1), {0, 2, true}));
+  if (request.has_top_logprobs()) {
+    sampling.set_logprobs(true);
+    sampling.set_top_logprobs(
+        check.Integer("top_logprobs", request.top_logprobs(), 0, kMaxTopLogprobs));
+  }
+  if (request.has_seed()) generation->seed = request.seed();
+  if (static_cast<size_t>(request.logit_bias_size()) > kMaxLogitBiases) {
+    return check.Fail("logit_bias", absl::StrCat("has more than ", kMaxLogitBiases, " entries."));
+  }
+  for (const auto& [id, bias] : request.logit_bias()) {
+    check.Integer("logit_bias", id, 0, vocab_size - 1);
+    check.Number("logit_bias", bias, {-100, 100});
+    (*sampling.mutable_logit_bias())[id] = bias;
+  }
+}
+
+void ReadStop(const v1::GenerateRequest& request, int32_t vocab_size, Check& check,
+              Generation* generation) {
+  v1::StopParams& stop = generation->stop;
+  const bool chat = request.input_case() == v1::GenerateRequest::kChat;
+  if (request.has_max_tokens()) {
+    stop.set_max_tokens(check.Integer("max_tokens", request.max_tokens(), 1, INT32_MAX));
+  } else {
+    stop.set_max_tokens(chat ? 0 : kDefaultCompletionTokens);
+  }
+  stop.set_ignore_eos(request.ignore_eos());
+  stop.set_min_tokens(check.Integer("min_tokens", request.min_tokens(), 0, INT32_MAX));
+  if (stop.max_tokens() > 0 && stop.min_tokens() > stop.max_tokens()) {
+    check.Fail("min_tokens", "must not be larger than max_tokens.");
+  }
+  if (static_cast<size_t>(request.stop_token_ids_size()) > kMaxStopTokenIds) {
+    check.Fail("stop_token_ids", absl::StrCat("has more than ", kMaxStopTokenIds, " entries."));
+    return;
+  }
+  for (const int32_t id : request.stop_token_ids()) {
+    check.Integer("stop_token_ids", id, 0, vocab_size - 1);
+    stop.add_stop_token_ids(id);
+  }
+  if (static_cast<size_t>(request.stop_size()) > kMaxStops) {
+    return check.Fail("stop", absl::StrCat("has more than ", kMaxStops, " entries."));
+  }
+  for (const std::string& text : request.stop()) {
+    if (text.empty() || text.size() > kMaxStopBytes) {
+      check.Fail("stop", absl::StrCat("must hold strings of 1 to ", kMaxStopBytes, " bytes."));
+    }
+    generation->stop_strings.push_back(text);
+  }
+}
+
+}  // namespace
+
+std::optional<ApiError> ReadChatMessages(const v1::ChatMessages& chat, std::string* messages) {
+  Json list = Json::array();
+  for (const v1::ChatMessage& message : chat.messages()) {
+    list.push_back({{"role", message.role()}, {"content", message.content()}});
+  }
+  return ParseMessages(list, messages);
+}
+
+std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, int32_t vocab_size,
+                                            Generation* generation) {
+  Check check;
+  generation->model = request.model();
+  Prompt prompt;
+  switch (request.input_case()) {
+    case v1::GenerateRequest::kText:
+      prompt.text = request.text();
+      break;
+    case v1::GenerateRequest::kTokenIds:
+      prompt.kind = Prompt::Kind::kTokens;
+      prompt.ids.assign(request.token_ids().ids().begin(), request.token_ids().ids().end());
+      break;
+    case v1::GenerateRequest::kChat:
+      prompt.kind = Prompt::Kind::kChat;
+      generation->add_special_tokens = false;
+      if (auto error = ReadChatMessages(request.chat(), &prompt.text)) return error;
+      break;
+    case v1::GenerateRequest::INPUT_NOT_SET:
+      return InvalidParam("input", "One of text, token_ids and chat is required.");
+  }
+  generation->prompts.push_back(std::move(prompt));
+  generation->n = request.n() == 0 ? 1 : check.Integer("n", request.n(), 1, kMaxChoices);
+  ReadSampling(request, vocab_size, check, generation);
+  ReadStop(request, vocab_size, check, generation);
+  return check.error();
+}
+
+}  // namespace baton::router

@@ -1,0 +1,17 @@
+// The gRPC twin's requests, checked by the same rules as the HTTP API's.
+#pragma once
+
+#include <optional>
+
+#include "proto/inference.pb.h"
+#include "router/generation.h"
+
+namespace baton::router {
+
+// Names the field in the error. Token ids must be below `vocab_size`.
+std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, int32_t vocab_size,
+                                            Generation* generation);
+// The messages as a JSON array for the chat template.
+std::optional<ApiError> ReadChatMessages(const v1::ChatMessages& chat, std::string* messages);
+
+}  // namespace baton::router

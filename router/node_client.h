@@ -1,0 +1,87 @@
+// Calls to one node.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "proto/decode.grpc.pb.h"
+#include "proto/prefill.grpc.pb.h"
+#include "router/stream_call.h"
+
+namespace baton::router {
+
+using PrefillCall = StreamCall<v1::PrefillEvent>;
+using DecodeCall = StreamCall<v1::DecodeEvent>;
+
+// Work that this router has sent to a node: the part that the node's load reports do not show yet,
+// and the part that has not come back. Thread-safe.
+struct SentWork {
+  std::atomic<int64_t> tokens_outstanding{0};  // prefill: prompts whose first token has not come
+  std::atomic<int64_t> tokens_since_report{0};
+  std::atomic<int64_t> sequences_outstanding{0};  // decode: open calls
+  std::atomic<int64_t> sequences_since_report{0};
+  std::atomic<int64_t> blocks_since_report{0};
+};
+
+// Counts open calls of a process, so that it can wait for the last one before it goes.
+class OpenCalls {
+ public:
+  void Add() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Remove() ABSL_LOCKS_EXCLUDED(mutex_);
+  // False when some are still open after `timeout`.
+  bool WaitUntilNone(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// Thread-safe. Outlives its calls by shared ownership.
+class NodeClient : public std::enable_shared_from_this<NodeClient> {
+ public:
+  // `open_calls` must outlive every call.
+  NodeClient(std::shared_ptr<grpc::Channel> channel, OpenCalls* open_calls);
+
+  // Start a call on `executor` with a deadline of `timeout` from now.
+  std::shared_ptr<PrefillCall> Run(const v1::PrefillRequest& request, absl::Duration timeout,
+                                   Executor executor, PrefillCall::OnEvent on_event,
+                                   PrefillCall::OnEnd on_end);
+  std::shared_ptr<DecodeCall> Generate(const v1::DecodeRequest& request, absl::Duration timeout,
+                                       Executor executor, DecodeCall::OnEvent on_event,
+                                       DecodeCall::OnEnd on_end);
+  // Renews leases. `done` runs on a gRPC thread.
+  void Renew(const std::vector<std::string>& ticket_ids, absl::Duration timeout,
+             std::function<void(const absl::Status&, const v1::RenewReply&)> done);
+
+  // The node is gone: every open call ends with Unavailable, later ones too.
+  void Lose() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  SentWork& sent() { return sent_; }
+
+ private:
+  template <typename Call, typename Starter>
+  std::shared_ptr<Call> Begin(std::shared_ptr<Call> call, absl::Duration timeout,
+                              const Starter& start);
+
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Prefill::Stub> prefill_;
+  std::unique_ptr<v1::Decode::Stub> decode_;
+  OpenCalls* open_calls_;
+  SentWork sent_;
+  Mutex mutex_;
+  bool lost_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<AnyCall*, std::weak_ptr<AnyCall>> calls_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace baton::router

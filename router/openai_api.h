@@ -1,0 +1,55 @@
+// Requests in OpenAI's JSON, with vLLM's extensions: from a parsed body to a Generation.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "router/api_error.h"
+#include "router/generation.h"
+#include "router/json_text.h"
+
+namespace baton::router {
+
+// Hard limits of a request; each is checked before anything of its size is made.
+inline constexpr int32_t kMaxChoices = 8;
+inline constexpr size_t kMaxPrompts = 256;
+inline constexpr size_t kMaxStops = 16;
+inline constexpr size_t kMaxStopBytes = 1024;
+inline constexpr size_t kMaxStopTokenIds = 1024;
+inline constexpr size_t kMaxLogitBiases = 1024;
+inline constexpr size_t kMaxMessages = 4096;
+inline constexpr int32_t kMaxTopLogprobs = 20;
+inline constexpr int kMaxJsonDepth = 64;
+inline constexpr int32_t kDefaultCompletionTokens = 16;
+
+// How the answer is to be written.
+struct AnswerShape {
+  bool chat = false;
+  bool stream = false;
+  bool include_usage = false;     // stream: a last chunk with the usage
+  bool continuous_usage = false;  // stream: the usage so far in every chunk
+  bool logprobs = false;
+  int32_t top_logprobs = 0;
+};
+
+struct ApiRequest {
+  Generation generation;
+  AnswerShape shape;
+};
+
+// Parses text into a JSON object. 400 for anything else, without quoting the body.
+std::optional<ApiError> ParseBody(absl::string_view text, Json* body);
+
+// The body of POST /v1/chat/completions and of POST /v1/completions. Token ids must be below
+// `vocab_size`. Fields that are unknown are ignored, as vLLM does; known ones that would change the
+// answer and are not supported are errors.
+std::optional<ApiError> ParseChatRequest(const Json& body, int32_t vocab_size, ApiRequest* request);
+std::optional<ApiError> ParseCompletionRequest(const Json& body, int32_t vocab_size,
+                                               ApiRequest* request);
+
+// The `messages` of a chat, normalised for the chat template: content is one string, developer is
+// system. Writes a JSON array.
+std::optional<ApiError> ParseMessages(const Json& messages, std::string* out);
+
+}  // namespace baton::router

@@ -1,0 +1,45 @@
+// What every request needs of the router. Made once; outlives all requests.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "models/text/tokenizer.h"
+#include "proto/config.pb.h"
+#include "router/admission.h"
+#include "router/cluster_view.h"
+#include "router/event_loops.h"
+#include "router/lease_renewer.h"
+#include "router/router_metrics.h"
+
+namespace baton::router {
+
+struct RouterContext {
+  const v1::RouterConfig& config;
+  const models::text::Tokenizer& tokenizer;
+  std::string model_id;          // as clients name it
+  std::string model_root;        // file name of the model
+  int64_t model_context_length;  // of the model file; nodes may be configured to less
+  int64_t created_s;             // start of the process, seconds since 1970
+  EventLoops& loops;
+  ClusterView& cluster;
+  Admission& admission;
+  LeaseRenewer& leases;
+  RouterMetrics& metrics;
+  Rng& rng;  // thread-safe
+  const Clock& clock;
+  std::atomic<uint64_t> turn{0};  // grows with each pick
+
+  // The most tokens of one sequence: what the nodes take, or what the model says while there are
+  // none.
+  int64_t ContextLength() const {
+    const int64_t nodes = cluster.snapshot()->context_length();
+    return nodes > 0 ? nodes : model_context_length;
+  }
+};
+
+}  // namespace baton::router

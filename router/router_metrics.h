@@ -1,0 +1,50 @@
+// What the router measures, under names of its own and under those that vLLM made customary.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <string>
+
+#include "router/cluster_view.h"
+#include "router/metrics.h"
+
+namespace baton::router {
+
+// How a request ended, as counted.
+enum class RequestResult : uint8_t { kStop, kLength, kAbort, kError, kRefused };
+inline constexpr size_t kRequestResults = 5;
+
+// Thread-safe.
+struct RouterMetrics {
+  RouterMetrics();
+
+  // Seconds. From the arrival of a request to its first token; from the first token to the second,
+  // which shows the hand-over; between later tokens; from arrival to the end.
+  Histogram first_token;
+  Histogram second_token;
+  Histogram inter_token;
+  Histogram end_to_end;
+  // As the nodes measured them.
+  Histogram queue;
+  Histogram prefill;
+  Histogram transfer_exposed;
+  Histogram decode;
+  // What the router adds: before a prompt is on its way to a prefill node, and per token from the
+  // node's socket to the client's.
+  Histogram dispatch;
+  Histogram relay;
+
+  Counter prompt_tokens;
+  Counter generation_tokens;
+  std::array<Counter, kRequestResults> requests;
+  Counter prefill_retries;
+  Counter decode_retries;
+  // Sequences before and after their first token.
+  std::atomic<int64_t> waiting{0};
+  std::atomic<int64_t> running{0};
+
+  // The exposition, with the load of every node of `cluster`.
+  std::string Exposition(const ClusterSnapshot& cluster, absl::string_view model) const;
+};
+
+}  // namespace baton::router

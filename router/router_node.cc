@@ -1,0 +1,137 @@
+#include "router/router_node.h"
+
+#include <grpcpp/create_channel.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "models/gguf/gguf_file.h"
+#include "server/tls.h"
+
+namespace baton::router {
+namespace {
+
+constexpr absl::Duration kStopTimeout = absl::Seconds(2);
+
+server::TlsOptions TlsOf(const v1::RouterConfig& config) {
+  return {config.process().certs(), config.process().insecure()};
+}
+
+absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
+  BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(path));
+  BATON_ASSIGN_OR_RETURN(const std::string architecture, file->GetString("general.architecture"));
+  return file->GetInt(absl::StrCat(architecture, ".context_length"));
+}
+
+}  // namespace
+
+RouterNode::RouterNode(const v1::RouterConfig& config)
+    : config_(config), admission_(config.max_running()) {}
+
+absl::StatusOr<std::unique_ptr<RouterNode>> RouterNode::Start(const v1::RouterConfig& config,
+                                                              const HttpLimits& limits) {
+  std::unique_ptr<RouterNode> node(new RouterNode(config));
+  BATON_RETURN_IF_ERROR(node->LoadModel());
+  BATON_RETURN_IF_ERROR(node->Listen(limits));
+  return node;
+}
+
+RouterNode::~RouterNode() { Stop(); }
+
+absl::Status RouterNode::LoadModel() {
+  if (config_.model().empty()) {
+    return absl::InvalidArgumentError("model: the path of a GGUF file is required");
+  }
+  BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::FromGguf(config_.model()));
+  BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(config_.model()));
+  return absl::OkStatus();
+}
+
+void RouterNode::MakeCluster() {
+  cluster_ = std::make_unique<ClusterView>(
+      absl::Milliseconds(config_.node_timeout_ms()), SystemClock::Get(),
+      [this](const v1::NodeHello& hello) -> absl::StatusOr<std::shared_ptr<NodeClient>> {
+        BATON_ASSIGN_OR_RETURN(const auto credentials, server::ChannelCredentials(TlsOf(config_)));
+        grpc::ChannelArguments arguments = server::InternalChannelArguments();
+        // A restarted node must not inherit the back-off of the connection to its predecessor.
+        arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+        return std::make_shared<NodeClient>(
+            grpc::CreateCustomChannel(hello.address(), credentials, arguments), &open_calls_);
+      });
+}
+
+absl::Status RouterNode::Listen(const HttpLimits& limits) {
+  MakeCluster();
+  loops_ = std::make_unique<EventLoops>(config_.http_threads());
+  leases_ = std::make_shared<LeaseRenewer>(loops_->first(),
+                                           absl::Milliseconds(config_.renew_interval_ms()));
+  leases_->Start();
+  const std::filesystem::path path(config_.model());
+  context_.reset(new RouterContext{.config = config_,
+                                   .tokenizer = *tokenizer_,
+                                   .model_id = config_.served_model_name().empty()
+                                                   ? path.stem().string()
+                                                   : config_.served_model_name(),
+                                   .model_root = path.filename().string(),
+                                   .model_context_length = model_context_length_,
+                                   .created_s = absl::ToUnixSeconds(absl::Now()),
+                                   .loops = *loops_,
+                                   .cluster = *cluster_,
+                                   .admission = admission_,
+                                   .leases = *leases_,
+                                   .metrics = metrics_,
+                                   .rng = rng_,
+                                   .clock = SystemClock::Get()});
+  api_ = std::make_unique<HttpApi>(*context_);
+  inference_ = std::make_unique<InferenceService>(*context_);
+  registry_ = std::make_unique<RegistryService>(*cluster_);
+  sweep_ = std::make_unique<boost::asio::steady_timer>(loops_->first());
+  boost::asio::post(loops_->first(), [this] { ScheduleSweep(); });
+  const server::TlsOptions tls = TlsOf(config_);
+  BATON_ASSIGN_OR_RETURN(
+      cluster_grpc_, server::GrpcServer::Start(config_.cluster_listen(), tls, {registry_.get()}));
+  BATON_ASSIGN_OR_RETURN(public_grpc_,
+                         server::GrpcServer::Start(config_.grpc_listen(), tls, {inference_.get()}));
+  HttpLimits http_limits = limits;
+  http_limits.body_bytes = static_cast<uint64_t>(config_.max_body_bytes());
+  BATON_ASSIGN_OR_RETURN(
+      http_, HttpListener::Start(*context_, *api_, http_limits, config_.host(), config_.port()));
+  cluster_grpc_->SetServing(true);
+  public_grpc_->SetServing(true);
+  return absl::OkStatus();
+}
+
+void RouterNode::ScheduleSweep() {
+  cluster_->ExpireSilent();
+  const int interval_ms = std::clamp(config_.node_timeout_ms() / 5, 20, 250);
+  sweep_->expires_after(std::chrono::milliseconds(interval_ms));
+  sweep_->async_wait([this](const boost::system::error_code& error) {
+    if (!error) ScheduleSweep();
+  });
+}
+
+void RouterNode::StartDraining() {
+  admission_.StartDraining();
+  public_grpc_->SetServing(false);
+}
+
+void RouterNode::Stop() {
+  if (std::exchange(stopped_, true)) return;
+  admission_.StartDraining();
+  if (http_) http_->Stop(kStopTimeout);
+  if (public_grpc_) public_grpc_->Shutdown(absl::ZeroDuration());
+  if (cluster_grpc_) cluster_grpc_->Shutdown(absl::ZeroDuration());
+  if (leases_) leases_->Stop();
+  // The calls to nodes post to the loops until they have ended.
+  if (cluster_) cluster_->LoseAll();
+  if (!open_calls_.WaitUntilNone(kStopTimeout)) spdlog::warn("some calls to nodes did not end");
+  if (loops_) loops_->Stop();
+}
+
+}  // namespace baton::router

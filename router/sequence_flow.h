@@ -1,0 +1,135 @@
+// One answer end to end: pick a pair of nodes, reserve on the decode node, prefill, hand over,
+// tokens, text.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "router/generation.h"
+#include "router/router_context.h"
+#include "router/text_stream.h"
+
+namespace baton::router {
+
+// What one sequence is to be.
+struct SequenceSpec {
+  std::string request_id;
+  int32_t choice = 0;
+  std::shared_ptr<const std::vector<int32_t>> prompt;
+  std::string echo;             // goes before the text of the first token
+  v1::SamplingParams sampling;  // with its seed
+  v1::StopParams stop;          // max_tokens >= 1, within the context
+  std::vector<std::string> stop_strings;
+  bool skip_special_tokens = true;
+  absl::Time arrived;  // of the request, as all times on RouterContext::clock
+  absl::Time deadline;
+};
+
+// How a sequence went.
+struct SequenceEnd {
+  int32_t choice = 0;
+  std::optional<ApiError> error;
+  bool retry_when_others_end = false;  // every node was full, and no token has been sent
+  v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;
+  int32_t output_tokens = 0;
+  int32_t cached_tokens = 0;
+  int32_t retries = 0;
+  absl::Duration first_token;  // since arrival
+  std::string prefill_node;
+  std::string decode_node;
+};
+
+// Called on the sequence's executor.
+class SequenceListener {
+ public:
+  virtual ~SequenceListener() = default;
+  // `new_tokens`: output tokens that this delta stands for, whether or not their text is certain.
+  virtual void OnSequenceDelta(Delta delta, int32_t new_tokens) = 0;
+  // Exactly once, last, unless cancelled.
+  virtual void OnSequenceEnd(const SequenceEnd& end) = 0;
+};
+
+// Lives on one executor; every method and callback runs there. The calls to nodes keep it alive
+// until they have ended.
+class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
+ public:
+  // `listener` must stay until OnSequenceEnd or Cancel.
+  SequenceFlow(RouterContext& router, Executor executor, SequenceSpec spec,
+               SequenceListener* listener);
+  ~SequenceFlow();
+
+  void Start() { Attempt(); }
+  // Ends both calls at once. Nothing is called afterwards.
+  void Cancel();
+
+ private:
+  // An attempt is a decode lease and, under it, one prefill after another. A sequence of one token
+  // has no lease.
+  void Attempt();
+  bool PickDecodeNode(const ClusterSnapshot& cluster);
+  bool PickPrefillNode(const ClusterSnapshot& cluster);
+  void StartDecode();
+  void StartPrefill();
+
+  void OnDecodeEvent(v1::DecodeEvent event, absl::Time received);
+  void OnDecodeEnd(const absl::Status& status);
+  void OnPrefillEvent(v1::PrefillEvent event, absl::Time received);
+  void OnPrefillEnd(const absl::Status& status);
+  void DecodeFailed(const absl::Status& status);
+  void PrefillFailed(const absl::Status& status);
+  // Whether another node may be tried after `status`; counts the attempt.
+  bool MayRetry(const absl::Status& status);
+
+  void Accept(const v1::Token& token, absl::Time received);
+  void Deliver(const v1::Token& token, absl::Time received);
+  void FinishAsNodeSays(v1::FinishReason reason);
+  bool EndsSequence(int32_t id) const;
+  void ObserveToken(absl::Time now);
+
+  void Finish(v1::FinishReason reason);
+  void Fail(ApiError error, bool full = false);
+  void FailForLackOfNodes(const ClusterSnapshot& cluster, absl::string_view role);
+  void End(SequenceEnd end);
+
+  void DropDecode();
+  void DropPrefill();
+  void ReleaseLease();
+  void ReleasePrefillWork();
+  absl::Duration Remaining() const;
+
+  RouterContext& router_;
+  Executor executor_;
+  const SequenceSpec spec_;
+  SequenceListener* listener_;
+  TextStream text_;
+
+  std::shared_ptr<const Node> decode_node_;
+  std::shared_ptr<const Node> prefill_node_;
+  std::shared_ptr<DecodeCall> decode_;
+  std::shared_ptr<PrefillCall> prefill_;
+  v1::Ticket ticket_;
+  v1::DecodeLeased leased_;
+  bool lease_pending_ = false;       // leased, and not committed yet
+  int64_t prefill_tokens_sent_ = 0;  // counted in the prefill node's SentWork
+  bool decode_counted_ = false;      // counted in the decode node's SentWork
+  std::set<std::shared_ptr<NodeClient>> tried_;
+  int32_t retries_ = 0;
+  bool saw_full_ = false;
+  std::optional<ApiError> last_error_;
+
+  std::vector<int32_t> output_;         // delivered token ids
+  std::map<int32_t, v1::Token> early_;  // tokens that overtook the one before them
+  std::optional<v1::DecodeFinished> decode_finished_;
+  int32_t cached_tokens_ = 0;
+  absl::Duration first_token_;
+  absl::Time last_token_;
+  bool ended_ = false;
+};
+
+}  // namespace baton::router

@@ -1,0 +1,175 @@
+// SequenceFlow: what the nodes send, put in order and turned into text.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "router/sequence_flow.h"
+
+namespace baton::router {
+
+void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
+  const auto self = shared_from_this();
+  if (ended_) {
+    if (event.has_finished()) {
+      router_.metrics.decode.Observe(event.finished().decode_seconds());
+    } else {
+      DropDecode();  // the node does not see the end that was delivered
+    }
+    return;
+  }
+  switch (event.kind_case()) {
+    case v1::DecodeEvent::kLeased:
+      leased_ = event.leased();
+      lease_pending_ = true;
+      router_.leases.Add(decode_node_->client, ticket_.id(),
+                         absl::Milliseconds(leased_.lease_timeout_ms()));
+      if (!prefill_ && output_.empty()) StartPrefill();
+      break;
+    case v1::DecodeEvent::kTokens:
+      ReleaseLease();
+      for (const v1::Token& token : event.tokens().tokens()) {
+        if (!ended_) Accept(token, received);
+      }
+      break;
+    case v1::DecodeEvent::kFinished:
+      ReleaseLease();
+      router_.metrics.decode.Observe(event.finished().decode_seconds());
+      decode_finished_ = event.finished();
+      if (static_cast<int32_t>(output_.size()) >= decode_finished_->output_tokens()) {
+        FinishAsNodeSays(decode_finished_->finish_reason());
+      }
+      break;
+    case v1::DecodeEvent::KIND_NOT_SET:
+      break;
+  }
+}
+
+void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
+  const auto self = shared_from_this();
+  if (event.has_handed()) {
+    router_.metrics.transfer_exposed.Observe(event.handed().transfer_exposed_seconds());
+    ReleaseLease();
+    return;
+  }
+  if (!event.has_first_token() || ended_) return;
+  const v1::PrefillFirstToken& first = event.first_token();
+  ReleasePrefillWork();
+  if (output_.empty()) {
+    router_.metrics.queue.Observe(first.queue_seconds());
+    router_.metrics.prefill.Observe(first.prefill_seconds());
+    cached_tokens_ = first.cached_tokens();
+  }
+  Accept(first.token(), received);
+  if (ended_) return;
+  if (first.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
+    FinishAsNodeSays(first.finish_reason());
+  } else if (decode_finished_ &&
+             static_cast<int32_t>(output_.size()) >= decode_finished_->output_tokens()) {
+    FinishAsNodeSays(decode_finished_->finish_reason());
+  }
+}
+
+void SequenceFlow::Accept(const v1::Token& token, absl::Time received) {
+  const int32_t next = static_cast<int32_t>(output_.size());
+  if (token.index() < 0 || token.index() >= spec_.stop.max_tokens()) {
+    return Fail(
+        {.message = "A node sent a token outside of the answer.", .code = "internal_error"});
+  }
+  if (token.index() < next) {
+    // A second prefill node draws the first token again, and must draw the same.
+    if (output_[token.index()] == token.id()) return;
+    return Fail(
+        {.message = "Two nodes drew different tokens for one request.", .code = "internal_error"});
+  }
+  if (token.index() > next) {
+    early_.emplace(token.index(), token);
+    return;
+  }
+  Deliver(token, received);
+  while (!ended_ && !early_.empty() &&
+         early_.begin()->first == static_cast<int32_t>(output_.size())) {
+    const v1::Token waiting = std::move(early_.begin()->second);
+    early_.erase(early_.begin());
+    Deliver(waiting, received);
+  }
+}
+
+bool SequenceFlow::EndsSequence(int32_t id) const {
+  const auto& stops = spec_.stop.stop_token_ids();
+  if (std::find(stops.begin(), stops.end(), id) != stops.end()) return true;
+  const std::vector<int32_t>& ends = router_.tokenizer.eos_ids();
+  return !spec_.stop.ignore_eos() && std::find(ends.begin(), ends.end(), id) != ends.end();
+}
+
+void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
+  output_.push_back(token.id());
+  Delta delta;
+  delta.choice = spec_.choice;
+  const bool end = EndsSequence(token.id());
+  TextStream::Piece piece = end ? text_.Finish(&token) : text_.Push(token);
+  if (!end && !text_.stopped() && static_cast<int32_t>(output_.size()) >= spec_.stop.max_tokens()) {
+    TextStream::Piece tail = text_.Finish(nullptr);
+    piece.text += tail.text;
+    std::move(tail.tokens.begin(), tail.tokens.end(), std::back_inserter(piece.tokens));
+    delta.finish = v1::FINISH_REASON_LENGTH;
+  }
+  if (end) delta.finish = v1::FINISH_REASON_STOP;
+  if (text_.stopped()) {
+    delta.finish = v1::FINISH_REASON_STOP;
+    delta.stop_reason = text_.matched();
+  } else if (end) {
+    const auto& stops = spec_.stop.stop_token_ids();
+    if (std::find(stops.begin(), stops.end(), token.id()) != stops.end()) {
+      delta.stop_reason = token.id();
+    }
+  }
+  delta.text = output_.size() == 1 ? spec_.echo + piece.text : std::move(piece.text);
+  delta.tokens = std::move(piece.tokens);
+  const v1::FinishReason finish = delta.finish;
+  ObserveToken(router_.clock.Now());
+  listener_->OnSequenceDelta(std::move(delta), 1);
+  router_.metrics.relay.Observe(absl::ToDoubleSeconds(router_.clock.Now() - received));
+  if (finish != v1::FINISH_REASON_UNSPECIFIED) Finish(finish);
+}
+
+void SequenceFlow::FinishAsNodeSays(v1::FinishReason reason) {
+  if (output_.empty()) {
+    return Fail(
+        {.message = "A node ended the answer before its first token.", .code = "internal_error"});
+  }
+  if (reason != v1::FINISH_REASON_STOP && reason != v1::FINISH_REASON_LENGTH) {
+    return Fail({.message = "A node broke the answer off.", .code = "internal_error"});
+  }
+  TextStream::Piece tail = text_.Finish(nullptr);
+  Delta delta;
+  delta.choice = spec_.choice;
+  delta.text = std::move(tail.text);
+  delta.tokens = std::move(tail.tokens);
+  delta.finish = reason;
+  if (text_.stopped()) {
+    delta.finish = v1::FINISH_REASON_STOP;
+    delta.stop_reason = text_.matched();
+  }
+  const v1::FinishReason finish = delta.finish;
+  listener_->OnSequenceDelta(std::move(delta), 0);
+  Finish(finish);
+}
+
+void SequenceFlow::ObserveToken(absl::Time now) {
+  RouterMetrics& metrics = router_.metrics;
+  if (output_.size() == 1) {
+    first_token_ = now - spec_.arrived;
+    metrics.first_token.Observe(absl::ToDoubleSeconds(first_token_));
+    metrics.waiting.fetch_sub(1);
+    metrics.running.fetch_add(1);
+  } else {
+    const double gap = absl::ToDoubleSeconds(now - last_token_);
+    if (output_.size() == 2) metrics.second_token.Observe(gap);
+    metrics.inter_token.Observe(gap);
+  }
+  last_token_ = now;
+  metrics.generation_tokens.Add();
+}
+
+}  // namespace baton::router

@@ -1,0 +1,43 @@
+#include "router/text_stream.h"
+
+#include <utility>
+
+namespace baton::router {
+
+TextStream::TextStream(const models::text::Tokenizer& tokenizer, std::vector<std::string> stops,
+                       bool skip_special, int32_t min_tokens)
+    : decoder_(tokenizer, skip_special), scanner_(std::move(stops)), min_tokens_(min_tokens) {}
+
+TextStream::Piece TextStream::Push(const v1::Token& token) {
+  pending_.push_back({token, decoded_bytes_});
+  const std::string text = decoder_.Push(token.id());
+  decoded_bytes_ += static_cast<int64_t>(text.size());
+  if (++tokens_ < min_tokens_) return Release(text, false);
+  return Release(scanner_.Push(text), false);
+}
+
+TextStream::Piece TextStream::Finish(const v1::Token* last) {
+  const std::string tail = decoder_.Finish();
+  decoded_bytes_ += static_cast<int64_t>(tail.size());
+  std::string text = scanner_.Push(tail);
+  text += scanner_.Finish();
+  if (last != nullptr && !stopped()) pending_.push_back({*last, decoded_bytes_});
+  return Release(std::move(text), !stopped());
+}
+
+TextStream::Piece TextStream::Release(std::string text, bool all) {
+  shown_bytes_ += static_cast<int64_t>(text.size());
+  Piece piece{std::move(text), {}};
+  // A token without text of its own waits for the text before it only.
+  while (!pending_.empty()) {
+    const int64_t begin = pending_.front().text_begin;
+    const bool shown = begin < shown_bytes_ || (begin == shown_bytes_ && decoded_bytes_ == begin);
+    if (!all && !shown) break;
+    piece.tokens.push_back(std::move(pending_.front().token));
+    pending_.pop_front();
+  }
+  if (stopped()) pending_.clear();
+  return piece;
+}
+
+}  // namespace baton::router
