@@ -1,7 +1,6 @@
 #include "tests/fakes/tiny_gguf.h"
 
 #include <cmath>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -84,7 +83,7 @@ void AddModelMetadata(const TinyModel& model, GgufWriter& writer) {
   writer.AddUint("llama.attention.head_count_kv", model.kv_heads);
   writer.AddUint("llama.attention.key_length", model.head_dim);
   writer.AddUint("llama.attention.value_length", model.head_dim);
-  writer.AddFloat("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  writer.AddFloat("llama.attention.layer_norm_rms_epsilon", model.norm_epsilon);
   writer.AddFloat("llama.rope.freq_base", 10000.0f);
   writer.AddUint("llama.rope.dimension_count", model.head_dim);
   writer.AddUint("llama.vocab_size", model.vocab);
@@ -171,6 +170,7 @@ std::string TinyGguf(const TinyModel& model) {
   if (!model.tied) {
     tensors.Matrix("output.weight", embedding_type, model.vocab, model.hidden, 2.5f);
   }
+  if (model.extra) model.extra(writer);
   return writer.Bytes();
 }
 

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "models/gguf/ggml_type.h"
+#include "tests/fakes/gguf_writer.h"
 
 namespace baton::fakes {
 
@@ -22,9 +24,12 @@ struct TinyModel {
   int32_t intermediate = 160;
   int32_t vocab = 1024;
   int32_t context = 4096;
+  float norm_epsilon = 1e-5f;
   bool tied = false;
   bool biases = false;    // on q, k, v and the attention output
   bool tokenizer = true;  // needs a vocabulary of at least 259
+  // Adds metadata or tensors of the test's own. May be empty.
+  std::function<void(GgufWriter&)> extra;
 };
 
 // The bytes of a GGUF file. Equal options give equal bytes.
