@@ -96,9 +96,9 @@ absl::Status LlamaModel::CheckBatch(const ForwardBatch& batch, int64_t* tokens,
     const int64_t count = static_cast<int64_t>(sequence.tokens.size());
     if (count < 1) return absl::InvalidArgumentError("forward: a sequence without tokens");
     if (sequence.position < 0 || sequence.position > config_.context_length - count) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "forward: positions ", sequence.position, " to ", sequence.position + count - 1,
-          " are beyond the context of ", config_.context_length));
+      return absl::InvalidArgumentError(
+          absl::StrCat("forward: ", count, " tokens from position ", sequence.position,
+                       " are beyond the context of ", config_.context_length));
     }
     for (const int32_t id : sequence.tokens) {
       if (id < 0 || id >= config_.vocab_size) {
