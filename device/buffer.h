@@ -10,7 +10,8 @@
 
 namespace baton::device {
 
-// Owns memory from Device::Allocate: 64-byte aligned, zeroed, in huge pages where it is large. Movable, not copyable.
+// Owns memory from Device::Allocate: 64-byte aligned, zeroed, in huge pages where it is large.
+// Movable, not copyable.
 class Buffer {
  public:
   Buffer() = default;

@@ -1,13 +1,15 @@
 // One chip: memory, weights in its own form, and the ops of ops.h.
 //
-// Public functions check their arguments once and then call the chip's DoX; a chip cannot forget or repeat a check.
-// Ops are synchronous: when a call returns, its results are in memory. One thread at a time may call a Device; inside, a
-// chip uses its own thread team. Memory of the CPU-hosted chips is host memory, so Buffer::data() may be read directly
-// where a comment says so (logits, KV blocks).
+// Public functions check their arguments once and then call the chip's DoX; a chip cannot forget or
+// repeat a check. Ops are synchronous: when a call returns, its results are in memory. One thread
+// at a time may call a Device; inside, a chip uses its own thread team. Memory of the CPU-hosted
+// chips is host memory, so Buffer::data() may be read directly where a comment says so (logits, KV
+// blocks).
 //
-// Same bits everywhere (docs/numerics.md): for p_chip and d_chip the value of each output element depends only on the
-// op's own inputs for that row, never on the batch around it, the number of threads, the ISA level or which of the two
-// chips computes it. The cpu reference is the judge of accuracy, not of bits.
+// Same bits everywhere (docs/numerics.md): for p_chip and d_chip the value of each output element
+// depends only on the op's own inputs for that row, never on the batch around it, the number of
+// threads, the ISA level or which of the two chips computes it. The cpu reference is the judge of
+// accuracy, not of bits.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +40,8 @@ class Device {
   // ResourceExhausted when the memory is not to be had.
   absl::StatusOr<Buffer> Allocate(size_t bytes);
   // Packs a stored weight. The stored bytes are not needed afterwards.
-  // InvalidArgument: a dtype or shape that the chip cannot compute with (cols not a multiple of the block, no rows, ...).
+  // InvalidArgument: a dtype or shape that the chip cannot compute with (cols not a multiple of the
+  // block, no rows, ...).
   absl::StatusOr<std::unique_ptr<Weight>> Prepare(const StoredTensor& stored);
 
   // Each: InvalidArgument naming op, argument, needed and had.

@@ -2,11 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "device/cpu_reference/cpu_reference.h"
-#if __has_include("device/p_chip/p_chip.h") && __has_include("device/d_chip/d_chip.h")
 #include "device/d_chip/d_chip.h"
 #include "device/p_chip/p_chip.h"
-#define BATON_CHIPS
-#endif
 
 namespace baton::device {
 
@@ -16,10 +13,8 @@ absl::StatusOr<std::unique_ptr<Device>> CreateDevice(const DeviceOptions& option
         absl::StrCat("device threads: ", options.threads, ", needs 1 to 256"));
   }
   if (options.name == "cpu") return MakeCpuReference();
-#ifdef BATON_CHIPS
   if (options.name == "p_chip") return MakePChip(options);
   if (options.name == "d_chip") return MakeDChip(options);
-#endif
   return absl::InvalidArgumentError(
       absl::StrCat("unknown device '", options.name, "': needs cpu, p_chip or d_chip"));
 }

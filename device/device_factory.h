@@ -18,7 +18,8 @@ struct DeviceOptions {
   std::string isa;
 };
 
-// InvalidArgument names the allowed values; FailedPrecondition when the CPU lacks the wanted ISA level.
+// InvalidArgument names the allowed values; FailedPrecondition when the CPU lacks the wanted ISA
+// level.
 absl::StatusOr<std::unique_ptr<Device>> CreateDevice(const DeviceOptions& options);
 
 // The ISA levels that this machine can run, best first; always ends with "scalar".

@@ -22,7 +22,8 @@ int64_t RowBytes(DType dtype, int64_t elements);
 // "f32", "q4_1", ...
 absl::string_view DTypeName(DType dtype);
 
-// IEEE half precision and bfloat16, bit for bit; both conversions to float are exact, both from float round to nearest even.
+// IEEE half precision and bfloat16, bit for bit; both conversions to float are exact, both from
+// float round to nearest even.
 float HalfToFloat(uint16_t half);
 uint16_t FloatToHalf(float value);
 inline float BFloat16ToFloat(uint16_t value) {

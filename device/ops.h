@@ -1,8 +1,10 @@
-// The op vocabulary: one Args struct per op. A Device checks the arguments once (op_checks.h) and then runs them.
+// The op vocabulary: one Args struct per op. A Device checks the arguments once (op_checks.h) and
+// then runs them.
 //
-// Matrices are float32 in device memory, one row per token of the batch. Ops that several chips fuse are fused in the
-// vocabulary (a norm before a linear layer, gate-up-SwiGLU), so that a chip may quantise straight from registers; the
-// reference computes them one after another. `out` never overlaps an input unless the comment says so.
+// Matrices are float32 in device memory, one row per token of the batch. Ops that several chips
+// fuse are fused in the vocabulary (a norm before a linear layer, gate-up-SwiGLU), so that a chip
+// may quantise straight from registers; the reference computes them one after another. `out` never
+// overlaps an input unless the comment says so.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +18,9 @@ namespace baton::device {
 
 // out[i] = row ids[i] of table, dequantised.
 struct EmbedArgs {
-  const Weight* table = nullptr;      // [vocab, hidden]
-  absl::Span<const int32_t> ids;      // [n], each in [0, vocab)
-  MatrixView out;                     // [n, hidden]
+  const Weight* table = nullptr;  // [vocab, hidden]
+  absl::Span<const int32_t> ids;  // [n], each in [0, vocab)
+  MatrixView out;                 // [n, hidden]
 };
 
 // Root mean square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon) * gain.
@@ -30,10 +32,11 @@ struct Norm {
 struct RmsNormArgs {
   ConstMatrixView in;  // [n, cols]
   Norm norm;
-  MatrixView out;      // [n, cols], may be the same memory as in
+  MatrixView out;  // [n, cols], may be the same memory as in
 };
 
-// out = norm(in) * weight^T + bias, for up to four weights that share the input (q, k and v for instance).
+// out = norm(in) * weight^T + bias, for up to four weights that share the input (q, k and v for
+// instance).
 struct LinearArgs {
   struct Part {
     const Weight* weight = nullptr;  // [out_cols, in_cols]
@@ -50,28 +53,30 @@ enum class Activation : uint8_t { kSilu };
 
 // out = activation(norm(in) * gate^T) * (norm(in) * up^T), elementwise (SwiGLU, Shazeer 2020).
 struct GatedLinearArgs {
-  ConstMatrixView in;             // [n, in_cols]
-  Norm norm;                      // gain null: none
-  const Weight* gate = nullptr;   // [out_cols, in_cols]
-  const Weight* up = nullptr;     // [out_cols, in_cols]
+  ConstMatrixView in;            // [n, in_cols]
+  Norm norm;                     // gain null: none
+  const Weight* gate = nullptr;  // [out_cols, in_cols]
+  const Weight* up = nullptr;    // [out_cols, in_cols]
   Activation activation = Activation::kSilu;
-  MatrixView out;                 // [n, out_cols]
+  MatrixView out;  // [n, out_cols]
 };
 
-// kInterleaved rotates the pairs (2i, 2i+1), as GGUF's llama files are permuted; kHalf rotates (i, i + rotary_dim/2).
+// kInterleaved rotates the pairs (2i, 2i+1), as GGUF's llama files are permuted; kHalf rotates (i,
+// i + rotary_dim/2).
 enum class RopeStyle : uint8_t { kInterleaved, kHalf };
 
 // Rotary position embedding (Su et al. 2021), in place, from a precomputed table.
 struct RopeArgs {
-  MatrixView x;                            // [n, heads * head_dim], rotated in place
+  MatrixView x;  // [n, heads * head_dim], rotated in place
   int32_t head_dim = 0;
-  int32_t rotary_dim = 0;                  // even, <= head_dim; the rest of a head passes through
+  int32_t rotary_dim = 0;  // even, <= head_dim; the rest of a head passes through
   RopeStyle style = RopeStyle::kInterleaved;
-  ConstMatrixView table;                   // [positions, rotary_dim]: cos of rotary_dim/2 frequencies, then sin
+  ConstMatrixView table;  // [positions, rotary_dim]: cos of rotary_dim/2 frequencies, then sin
   absl::Span<const SequenceRows> sequences;
 };
 
-// Writes keys and values of the batch's rows to their places in the paged cache (rounded to the cache's dtype).
+// Writes keys and values of the batch's rows to their places in the paged cache (rounded to the
+// cache's dtype).
 struct AppendKvArgs {
   ConstMatrixView key;    // [n, kv_heads * head_dim]
   ConstMatrixView value;  // [n, kv_heads * head_dim]
@@ -79,15 +84,15 @@ struct AppendKvArgs {
   absl::Span<const SequenceRows> sequences;
 };
 
-// Causal softmax attention of each row over its sequence's own history, the row itself included. Query head h reads
-// KV head h / (query_heads / kv_heads) (GQA, Ainslie et al. 2023).
+// Causal softmax attention of each row over its sequence's own history, the row itself included.
+// Query head h reads KV head h / (query_heads / kv_heads) (GQA, Ainslie et al. 2023).
 struct AttentionArgs {
   ConstMatrixView query;  // [n, query_heads * head_dim]
   PagedKvView kv;         // new rows already appended
   absl::Span<const SequenceRows> sequences;
   int32_t query_heads = 0;
-  float scale = 0;        // usually 1 / sqrt(head_dim)
-  MatrixView out;         // [n, query_heads * head_dim]
+  float scale = 0;  // usually 1 / sqrt(head_dim)
+  MatrixView out;   // [n, query_heads * head_dim]
 };
 
 // out[i] = in[rows[i]].

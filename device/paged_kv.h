@@ -1,12 +1,15 @@
-// How keys and values lie in memory: the meeting point of kvcache (who owns blocks), models and attention kernels.
+// How keys and values lie in memory: the meeting point of kvcache (who owns blocks), models and
+// attention kernels.
 //
-// One block holds `block_tokens` tokens of one sequence, for all layers. Within one layer a block is contiguous:
+// One block holds `block_tokens` tokens of one sequence, for all layers. Within one layer a block
+// is contiguous:
 //
 //   keys    [kv_heads][head_dim][block_tokens] fp16     lanes of a vector run over tokens
-//   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head dimension
+//   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head
+//   dimension
 //
-// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Layers are `layer_stride_bytes`
-// apart; blocks of one layer are BlockLayerBytes() apart.
+// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Layers
+// are `layer_stride_bytes` apart; blocks of one layer are BlockLayerBytes() apart.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +23,8 @@ struct KvGeometry {
   int32_t layers = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  int32_t block_tokens = 0;     // 16, 32 or 64
-  DType dtype = DType::kF16;    // of keys and values
+  int32_t block_tokens = 0;   // 16, 32 or 64
+  DType dtype = DType::kF16;  // of keys and values
 
   int64_t KeyBytes() const {
     return int64_t{kv_heads} * head_dim * block_tokens * BlockBytes(dtype);

@@ -32,7 +32,8 @@ struct ConstMatrixView {
   const float* row(int64_t r) const { return data + r * stride; }
 };
 
-// A weight as a file stores it, in host memory: row-major [rows, cols], each row RowBytes(dtype, cols) long.
+// A weight as a file stores it, in host memory: row-major [rows, cols], each row RowBytes(dtype,
+// cols) long.
 struct StoredTensor {
   DType dtype = DType::kF32;
   int64_t rows = 0;

@@ -1,4 +1,5 @@
-// A weight in the form that one chip computes with. Made by Device::Prepare, opaque to everybody else.
+// A weight in the form that one chip computes with. Made by Device::Prepare, opaque to everybody
+// else.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ class Weight {
   Weight(const Weight&) = delete;
   Weight& operator=(const Weight&) = delete;
 
-  int64_t rows() const { return rows_; }        // outputs
-  int64_t cols() const { return cols_; }        // inputs
+  int64_t rows() const { return rows_; }  // outputs
+  int64_t cols() const { return cols_; }  // inputs
   DType source_dtype() const { return source_dtype_; }
   int64_t packed_bytes() const { return packed_bytes_; }  // memory that the packed form takes
 

@@ -1,0 +1,14 @@
+// What this CPU can execute, with the operating system's consent (CPUID and XGETBV).
+#pragma once
+
+namespace baton::device {
+
+struct CpuFeatures {
+  bool avx2 = false;        // with FMA and F16C
+  bool avx512vnni = false;  // F, BW, DQ, VL and VNNI, ZMM state enabled
+};
+
+// Read once, then cached. All false on CPUs that are not x86-64.
+const CpuFeatures& HostCpuFeatures();
+
+}  // namespace baton::device

@@ -1,0 +1,213 @@
+// Attention of some rows over one span of 256 keys. Included inside a namespace, after the lanes and float_ops.inl.
+//
+// Keys are walked in tiles of 64 at absolute positions. A tile is first brought into scratch as floats: keys [dim][64],
+// values [64][padded dim]; then every row uses it. Per row: scores are fma chains over the dimension, one key a lane; an
+// online softmax (Milakov & Gimelshein 2018) per tile; values are fma chains over the keys, one dimension a lane.
+
+static inline int32_t Padded(int32_t dim) { return (dim + 15) / 16 * 16; }
+
+// Brings the keys [first, first + 64) of a head into scratch; `present` of them exist.
+static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* keys,
+                     float* values) {
+  const int32_t dim = head.head_dim, padded = Padded(dim);
+  const int64_t element = head.half ? 2 : 4;
+  for (int32_t lane = 0; lane < kTileKeys && lane < present; lane += 16) {
+    const int64_t token = first + lane;
+    const uint8_t* block =
+        head.layer_base + head.block_table[token / head.block_tokens] * head.block_bytes;
+    const int64_t slot = token % head.block_tokens;
+    const uint8_t* k = block + head.key_offset + slot * element;
+    for (int32_t d = 0; d < dim; ++d) {
+      const uint8_t* at = k + d * head.block_tokens * element;
+      Store(keys + d * kTileKeys + lane, head.half ? LoadHalf(reinterpret_cast<const uint16_t*>(at))
+                                                   : Load(reinterpret_cast<const float*>(at)));
+    }
+    const uint8_t* v = block + head.value_offset + slot * dim * element;
+    const int32_t rows = present - lane < 16 ? static_cast<int32_t>(present - lane) : 16;
+    for (int32_t t = 0; t < rows; ++t) {
+      const uint8_t* at = v + t * dim * element;
+      float* out = values + (lane + t) * padded;
+      int32_t d = 0;
+      for (; d + 16 <= dim; d += 16) {
+        Store(out + d, head.half ? LoadHalf(reinterpret_cast<const uint16_t*>(at) + d)
+                                 : Load(reinterpret_cast<const float*>(at) + d));
+      }
+      if (d < dim) {
+        uint16_t half[16] = {};
+        for (int32_t i = d; i < dim && head.half; ++i) {
+          half[i - d] = reinterpret_cast<const uint16_t*>(at)[i];
+        }
+        Store(out + d, head.half ? LoadHalf(half)
+                                 : LoadTail(reinterpret_cast<const float*>(at) + d, dim - d));
+      }
+    }
+  }
+}
+
+// Scores of R rows against the 64 keys of a tile: [R][64].
+template <int R>
+static inline void Scores(const float* const* query, float scale, int32_t dim, const float* keys,
+                          float* scores) {
+  V s[R][4];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) s[r][v] = Zero();
+  }
+  for (int32_t d = 0; d < dim; ++d) {
+    V k[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) k[v] = Load(keys + d * kTileKeys + v * 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const V q = Set1(query[r][d]);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) s[r][v] = Fma(q, k[v], s[r][v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) Store(scores + r * kTileKeys + v * 16, Mul(s[r][v], Set1(scale)));
+  }
+}
+
+// Turns one row's scores into weights against the row's new maximum, rescaling its state.
+static inline void Softmax(float* scores, int64_t visible, float* highest, V* sum, float* values,
+                           int32_t padded) {
+  V s[4];
+  V top = Set1(-__builtin_inff());
+  for (int v = 0; v < 4; ++v) {
+    const int64_t count = visible - v * 16 < 0 ? 0 : visible - v * 16 > 16 ? 16 : visible - v * 16;
+    s[v] = KeepFirst(Load(scores + v * 16), static_cast<int>(count), Set1(-__builtin_inff()));
+    top = Max(top, s[v]);
+  }
+  const float tile_highest = MaxLane(top);
+  const float now = *highest > tile_highest ? *highest : tile_highest;
+  if (now != *highest) {
+    const V factor = Exp(Set1(*highest - now));  // from -infinity: zero
+    *sum = Mul(*sum, factor);
+    for (int32_t d = 0; d < padded; d += 16) Store(values + d, Mul(Load(values + d), factor));
+    *highest = now;
+  }
+  for (int v = 0; v < 4; ++v) {
+    const V weight = Exp(Sub(s[v], Set1(now)));
+    Store(scores + v * 16, weight);
+    *sum = Add(*sum, weight);
+  }
+}
+
+// values += weights * tile, for R rows and N vectors of the dimension; all rows see the keys [begin, end).
+template <int R, int N>
+static inline void Mix(const float* weights, const float* tile, int32_t padded, int64_t begin,
+                       int64_t end, float* values) {
+  V y[R][N];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) y[r][n] = Load(values + r * padded + n * 16);
+  }
+  for (int64_t t = begin; t < end; ++t) {
+    V v[N];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) v[n] = Load(tile + t * padded + n * 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const V w = Set1(weights[r * kTileKeys + t]);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) y[r][n] = Fma(w, v[n], y[r][n]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) Store(values + r * padded + n * 16, y[r][n]);
+  }
+}
+
+template <int R>
+static inline void MixRange(const float* weights, const float* tile, int32_t padded, int64_t begin,
+                            int64_t end, float* values) {
+  int32_t d = 0;
+  for (; d + 64 <= padded; d += 64) Mix<R, 4>(weights, tile + d, padded, begin, end, values + d);
+  for (; d < padded; d += 16) Mix<R, 1>(weights, tile + d, padded, begin, end, values + d);
+}
+
+static inline int64_t Visible(int64_t limit, int64_t first) {
+  constexpr int64_t kTile = kTileKeys;
+  return limit - first < 0 ? 0 : limit - first > kTile ? kTile : limit - first;
+}
+
+// R rows against one loaded tile.
+template <int R>
+static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int64_t first,
+                     const float* keys, const float* tile_values, const SoftmaxState& state,
+                     V* sums) {
+  const int32_t padded = Padded(head.head_dim);
+  float weights[R * kTileKeys];
+  Scores<R>(rows.query + row, rows.scale, head.head_dim, keys, weights);
+  float* values = state.values + row * padded;
+  int64_t common = kTileKeys;
+  for (int r = 0; r < R; ++r) {
+    const int64_t visible = Visible(rows.limits[row + r], first);
+    common = visible < common ? visible : common;
+    if (visible > 0) {
+      Softmax(weights + r * kTileKeys, visible, state.highest + row + r, sums + row + r,
+              values + r * padded, padded);
+    }
+  }
+  MixRange<R>(weights, tile_values, padded, 0, common, values);
+  for (int r = 0; r < R; ++r) {
+    const int64_t visible = Visible(rows.limits[row + r], first);
+    if (visible > common) {
+      MixRange<1>(weights + r * kTileKeys, tile_values, padded, common, visible,
+                  values + r * padded);
+    }
+  }
+}
+
+static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
+                       const SoftmaxState& state, uint8_t* scratch) {
+  const int32_t padded = Padded(head.head_dim);
+  float* keys = reinterpret_cast<float*>(scratch);
+  float* values = keys + int64_t{head.head_dim} * kTileKeys;
+  V* sums = reinterpret_cast<V*>(scratch + int64_t{head.head_dim + padded} * kTileKeys * 4);
+  int64_t limit = 0;
+  for (int32_t r = 0; r < rows.count; ++r) {
+    state.highest[r] = -__builtin_inff();
+    sums[r] = Zero();
+    for (int32_t d = 0; d < padded; d += 16) Store(state.values + r * padded + d, Zero());
+    limit = rows.limits[r] > limit ? rows.limits[r] : limit;
+  }
+  const int64_t end = (span + 1) * kSpanKeys < limit ? (span + 1) * kSpanKeys : limit;
+  for (int64_t first = span * kSpanKeys; first < end; first += kTileKeys) {
+    LoadTile(head, first, end - first, keys, values);
+    int32_t r = 0;
+    for (; r + kAttentionRows <= rows.count; r += kAttentionRows) {
+      TileRows<kAttentionRows>(rows, r, head, first, keys, values, state, sums);
+    }
+    for (; r < rows.count; ++r) TileRows<1>(rows, r, head, first, keys, values, state, sums);
+  }
+  for (int32_t r = 0; r < rows.count; ++r) state.sum[r] = SumTree(sums[r]);
+}
+
+static void Merge(float* into_highest, float* into_sum, float* into_values, float highest,
+                  float sum, const float* values, int32_t padded) {
+  if (sum == 0.0f) return;
+  const float now = *into_highest > highest ? *into_highest : highest;
+  const float old_factor = *into_sum == 0.0f ? 0.0f : Exp1(*into_highest - now);
+  const float factor = Exp1(highest - now);
+  *into_sum = __builtin_fmaf(sum, factor, *into_sum * old_factor);
+  for (int32_t d = 0; d < padded; d += 16) {
+    Store(into_values + d, Fma(Load(values + d), Set1(factor),
+                               Mul(Load(into_values + d), Set1(old_factor))));
+  }
+  *into_highest = now;
+}
+
+static void Finish(const float* values, float sum, int32_t dim, float* out) {
+  const V divisor = Set1(sum);
+  int32_t d = 0;
+  for (; d + 16 <= dim; d += 16) Store(out + d, Div(Load(values + d), divisor));
+  if (d < dim) StoreTail(out + d, Div(Load(values + d), divisor), dim - d);
+}

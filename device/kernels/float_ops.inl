@@ -1,0 +1,117 @@
+// Norm, quantisation, rotation, exp: elementwise and reducing float ops over the sixteen lanes. Included inside a
+// namespace, after the lanes.
+
+// exp(x), relative error below 2e-7: x = n ln2 + r, degree-6 polynomial in r (Cephes expf), times 2^n.
+// Below -87.3 the result is +0, also for -infinity and NaN; above 88 it is that of 88.
+static inline V Exp(V x) {
+  const V low = Set1(-87.3f);
+  const V clamped = Min(Max(x, low), Set1(88.0f));
+  const V n = RoundEven(Mul(clamped, Set1(1.44269504088896341f)));
+  V r = Fma(n, Set1(-0.693359375f), clamped);
+  r = Fma(n, Set1(2.12194440e-4f), r);
+  V p = Set1(1.9875691500e-4f);
+  p = Fma(p, r, Set1(1.3981999507e-3f));
+  p = Fma(p, r, Set1(8.3334519073e-3f));
+  p = Fma(p, r, Set1(4.1665795894e-2f));
+  p = Fma(p, r, Set1(1.6666665459e-1f));
+  p = Fma(p, r, Set1(5.0000001201e-1f));
+  p = Add(Fma(p, Mul(r, r), r), Set1(1.0f));
+  return ZeroWhereLess(x, low, Mul(p, PowerOfTwo(n)));
+}
+
+static inline float Exp1(float x) {
+  float out[16];
+  Store(out, Exp(Set1(x)));
+  return out[0];
+}
+
+// silu(g) * u
+static inline V SiluTimes(V g, V u) {
+  const V sigmoid_inverse = Add(Set1(1.0f), Exp(Sub(Zero(), g)));
+  return Mul(Div(g, sigmoid_inverse), u);
+}
+
+// The last, incomplete vector of a row, zero beyond `count`.
+static inline V LoadTail(const float* p, int64_t count) {
+  float padded[16] = {};
+  for (int64_t i = 0; i < count; ++i) padded[i] = p[i];
+  return Load(padded);
+}
+static inline void StoreTail(float* p, V x, int64_t count) {
+  float padded[16];
+  Store(padded, x);
+  for (int64_t i = 0; i < count; ++i) p[i] = padded[i];
+}
+
+static void SiluTimesMany(const float* gate, const float* up, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) Store(out + i, SiluTimes(Load(gate + i), Load(up + i)));
+  if (i < n) StoreTail(out + i, SiluTimes(LoadTail(gate + i, n - i), LoadTail(up + i, n - i)), n - i);
+}
+
+static void RmsNorm(const float* in, const float* gain, float epsilon, int64_t cols, float* out) {
+  const int64_t whole = cols / 16 * 16;
+  V squares = Zero();
+  for (int64_t i = 0; i < whole; i += 16) {
+    const V x = Load(in + i);
+    squares = Fma(x, x, squares);
+  }
+  if (whole < cols) {
+    const V x = LoadTail(in + whole, cols - whole);
+    squares = Fma(x, x, squares);
+  }
+  const float mean = SumTree(squares) / static_cast<float>(cols);
+  const V factor = Set1(1.0f / __builtin_sqrtf(mean + epsilon));
+  for (int64_t i = 0; i < whole; i += 16) {
+    Store(out + i, Mul(Mul(Load(in + i), factor), Load(gain + i)));
+  }
+  if (whole < cols) {
+    const V x = LoadTail(in + whole, cols - whole);
+    StoreTail(out + whole, Mul(Mul(x, factor), LoadTail(gain + whole, cols - whole)), cols - whole);
+  }
+}
+
+// Groups whose largest magnitude is below this are zero: 127 / magnitude must stay finite.
+#define BATON_QUANTIZE_FLOOR 1e-30f
+
+static void Quantize(const float* in, int64_t cols, int8_t* q, float* scale, int32_t* sum) {
+  for (int64_t g = 0; g < cols / 32; ++g) {
+    const V a = Load(in + g * 32);
+    const V b = Load(in + g * 32 + 16);
+    const float largest = MaxLane(Max(Abs(a), Abs(b)));
+    const bool zero = !(largest >= BATON_QUANTIZE_FLOOR);
+    const V inverse = Set1(zero ? 0.0f : 127.0f / largest);
+    int8_t* group = q + g * 32;
+    StoreInt8(group, Mul(a, inverse));
+    StoreInt8(group + 16, Mul(b, inverse));
+    scale[g] = zero ? 0.0f : largest / 127.0f;
+    int32_t total = 0;
+    for (int i = 0; i < 32; ++i) total += group[i];
+    sum[g] = total;
+  }
+}
+
+static void Rope(float* head, const float* cosines, const float* sines, int32_t half,
+                 bool interleaved) {
+  for (int32_t i = 0; i < half; ++i) {
+    float* a = head + (interleaved ? 2 * i : i);
+    float* b = head + (interleaved ? 2 * i + 1 : i + half);
+    const float x = *a, y = *b;
+    *a = __builtin_fmaf(x, cosines[i], -(y * sines[i]));
+    *b = __builtin_fmaf(x, sines[i], y * cosines[i]);
+  }
+}
+
+static void ToHalf(const float* in, int64_t n, uint16_t* out) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) StoreHalf(out + i, Load(in + i));
+  if (i < n) {
+    uint16_t padded[16];
+    StoreHalf(padded, LoadTail(in + i, n - i));
+    for (int64_t k = 0; i + k < n; ++k) out[i + k] = padded[k];
+  }
+}
+
+static void ExpMany(const float* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = Exp1(in[i]);
+}

@@ -1,0 +1,43 @@
+// All inner loops at ISA level "scalar". Compiled with that level's flags, so it includes nothing
+// but intrinsics, plain data and its own .inl files: an inline function of a library compiled here
+// could be linked for a CPU that cannot run it.
+#include <stdint.h>
+
+#include "device/kernels/kernel_table.h"
+
+namespace baton::device::kernels {
+namespace {
+
+// Rows that share a loaded vector of keys or values.
+constexpr int kAttentionRows = 1;
+
+// The order matters.
+// clang-format off
+#include "device/kernels/lanes_scalar.inl"
+#include "device/kernels/float_ops.inl"
+#include "device/kernels/dots_scalar.inl"
+#include "device/kernels/linear.inl"
+#include "device/kernels/attention.inl"
+// clang-format on
+
+constexpr KernelTable kTable = {
+    .isa = "scalar",
+    .rms_norm = RmsNorm,
+    .quantize = Quantize,
+    .linear = Linear,
+    .gated = Gated,
+    .silu_times = SiluTimesMany,
+    .rope = Rope,
+    .to_half = ToHalf,
+    .attend_span = AttendSpan,
+    .merge = Merge,
+    .finish = Finish,
+    .exp = ExpMany,
+};
+
+}  // namespace
+
+extern const KernelTable* const kScalarTable;
+const KernelTable* const kScalarTable = &kTable;
+
+}  // namespace baton::device::kernels

@@ -1,0 +1,110 @@
+// The inner loops of one ISA level, as a table of functions on raw pointers.
+//
+// This header is included by translation units that are compiled for different instruction sets, so
+// it holds only plain data: an inline function or template here could be compiled for AVX-512 and
+// linked for everybody. The numerics of each function are those of docs/numerics.md; all tables
+// compute the same bits.
+#pragma once
+
+#include <stdint.h>
+
+namespace baton::device::kernels {
+
+// Rows that one strip of a packed weight holds, and input columns that share one activation scale.
+enum : int32_t { kStripRows = 16, kGroupCols = 32, kTileKeys = 64, kSpanKeys = 256 };
+
+// Forms of packed weights; packed_weight.h describes every byte.
+enum class Form : uint8_t { kW4Min, kW4, kW8, kF32, kF16, kBF16 };
+
+// A packed weight, or a range of it.
+struct PackedView {
+  Form form;
+  int64_t rows;    // outputs
+  int64_t cols;    // inputs
+  int64_t strips;  // ceil(rows / 16)
+  int64_t strip_bytes;
+  const uint8_t* data;
+};
+
+// Rows of activations as a linear layer reads them: int8 with a scale per group of 32, or float.
+struct Activations {
+  const int8_t* q;     // [n, cols]
+  const float* scale;  // [n, cols / 32]
+  const int32_t* sum;  // [n, cols / 32], sums of q
+  const float* x;      // [n, cols], for the float forms
+  int64_t x_stride;
+  int64_t cols;
+  int64_t rows;  // n
+};
+
+// Where results go: out[t * stride + column], `cols` of them.
+struct Output {
+  float* data;
+  int64_t stride;
+  int64_t cols;
+  const float* bias;  // may be null
+  bool accumulate;
+};
+
+// One KV head of one sequence: base pointers of the layer's keys and values, and the block table.
+struct KvHead {
+  const uint8_t* layer_base;
+  int64_t block_bytes;  // of keys and values of one block in this layer
+  int64_t key_offset;   // of this head within a block
+  int64_t value_offset;
+  const int32_t* block_table;
+  int32_t block_tokens;
+  int32_t head_dim;
+  bool half;  // fp16, otherwise fp32
+};
+
+// Query rows that share one KV head. Row i sees the keys [0, limits[i]).
+struct QueryRows {
+  const float* const* query;  // [count] -> [head_dim]
+  const int64_t* limits;      // [count]
+  int32_t count;
+  float scale;
+};
+
+// Softmax state of `count` rows: highest score, sum of weights, weighted values [count][head_dim
+// rounded up to 16].
+struct SoftmaxState {
+  float* highest;
+  float* sum;
+  float* values;
+};
+
+struct KernelTable {
+  const char* isa;
+  void (*rms_norm)(const float* in, const float* gain, float epsilon, int64_t cols, float* out);
+  void (*quantize)(const float* in, int64_t cols, int8_t* q, float* scale, int32_t* sum);
+  // out = strips [begin, end) of weight times all rows. `panels`: unpack each strip once into
+  // `scratch` (worthwhile from about four rows on); the bits are the same.
+  void (*linear)(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
+                 const Output& out, bool panels, uint8_t* scratch);
+  // out = silu(gate) * up for strips [begin, end) of both.
+  void (*gated)(const PackedView& gate, const PackedView& up, int64_t begin, int64_t end,
+                const Activations& in, const Output& out, bool panels, uint8_t* scratch);
+  // out[i] = silu(gate[i]) * up[i], with the bits of `gated`.
+  void (*silu_times)(const float* gate, const float* up, int64_t n, float* out);
+  // Rotates one head in place; `interleaved` pairs (2i, 2i+1), otherwise (i, i + half).
+  void (*rope)(float* head, const float* cosines, const float* sines, int32_t half,
+               bool interleaved);
+  // Rounds n floats to fp16.
+  void (*to_half)(const float* in, int64_t n, uint16_t* out);
+  // Attends rows to the keys [span * 256, min((span + 1) * 256, limit)) with fresh state. `scratch`
+  // holds a tile of keys and values as floats and 16 floats a row: 64 * 4 * 2 * padded head_dim +
+  // 64 * count bytes, 64-byte aligned. Rows whose limit lies before the span get sum 0.
+  void (*attend_span)(const KvHead& head, const QueryRows& rows, int64_t span,
+                      const SoftmaxState& state, uint8_t* scratch);
+  // Merges one row's state of a later span into `into`; a sum of 0 on either side is the neutral
+  // element.
+  void (*merge)(float* into_highest, float* into_sum, float* into_values, float highest, float sum,
+                const float* values, int32_t padded_dim);
+  // out = values / sum.
+  void (*finish)(const float* values, float sum, int32_t head_dim, float* out);
+  // For tests: the polynomial exp of n values.
+  void (*exp)(const float* in, int64_t n, float* out);
+};
+
+}  // namespace baton::device::kernels
