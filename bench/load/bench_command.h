@@ -1,4 +1,5 @@
-// `baton bench serve`: a load generator for any OpenAI-compatible server.
+// `baton bench`: `serve` loads any OpenAI-compatible server, `model` times one model without a
+// server.
 #pragma once
 
 namespace CLI {
@@ -7,7 +8,7 @@ class App;
 
 namespace baton::bench {
 
-// Adds `bench` with its subcommand `serve` to `app`; its callback stores the exit code.
+// Adds `bench` with its subcommands to `app`; their callbacks store the exit code.
 void AddBenchCommand(CLI::App& app, int* exit_code);
 
 }  // namespace baton::bench
