@@ -92,8 +92,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
   }
 
   void OnDone() override {
-    // Last in the queue of the loop, so that nothing that was posted before finds this gone.
-    boost::asio::post(executor_, [this] { delete this; });
+    // Last in the queue of the loop, so that nothing that was posted before finds this gone. Owned
+    // by the task: a loop that has been stopped destroys its tasks.
+    boost::asio::post(executor_, [owned = std::unique_ptr<GenerateCall>(this)] {});
   }
 
  private:

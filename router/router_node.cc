@@ -57,7 +57,8 @@ void RouterNode::MakeCluster() {
   cluster_ = std::make_unique<ClusterView>(
       absl::Milliseconds(config_.node_timeout_ms()), SystemClock::Get(),
       [this](const v1::NodeHello& hello) -> absl::StatusOr<std::shared_ptr<NodeClient>> {
-        BATON_ASSIGN_OR_RETURN(const auto credentials, server::ChannelCredentials(TlsOf(config_)));
+        BATON_ASSIGN_OR_RETURN(const auto credentials,
+                               server::ChannelCredentials(TlsOf(config_), hello.address()));
         grpc::ChannelArguments arguments = server::InternalChannelArguments();
         // A restarted node must not inherit the back-off of the connection to its predecessor.
         arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
