@@ -1,0 +1,284 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace baton::engine {
+namespace {
+
+// How long the engine waits before it looks again for blocks that others hold (leases of a decode
+// node).
+constexpr std::chrono::milliseconds kBlocksPoll(2);
+// Weight of the latest step in the moving averages.
+constexpr double kAverageWeight = 0.2;
+
+double Average(double old, double latest) {
+  return old == 0 ? latest : old + kAverageWeight * (latest - old);
+}
+
+}  // namespace
+
+Engine::Engine(models::Model& model, const kvcache::KvStore& store, kvcache::BlockPool& pool,
+               BatchPolicy& policy, const Clock& clock, Options options)
+    : model_(model),
+      store_(store),
+      pool_(pool),
+      policy_(policy),
+      clock_(clock),
+      options_(std::move(options)) {}
+
+Engine::~Engine() { Stop(); }
+
+void Engine::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void Engine::Stop() {
+  {
+    MutexLock lock(mutex_);
+    stop_ = true;
+    wake_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status Engine::Submit(std::unique_ptr<Sequence> sequence) {
+  const int64_t length_max = std::min(
+      options_.context_length,
+      sequence->prompt_tokens +
+          (sequence->first_token_only ? 0 : sequence->stop.max_tokens - sequence->first_index));
+  const int32_t blocks =
+      kvcache::BlocksFor(std::max(length_max, sequence->length()), store_.geometry().block_tokens);
+  if (blocks > pool_.stats().total) {
+    return absl::InvalidArgumentError(absl::StrCat("engine: the sequence may need ", blocks,
+                                                   " blocks, the pool has ", pool_.stats().total));
+  }
+  MutexLock lock(mutex_);
+  if (stop_) return absl::UnavailableError("engine: stopped");
+  if (held_ >= options_.queue_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("engine: ", held_, " sequences queued, limit ", options_.queue_max));
+  }
+  ++held_;
+  submitted_tokens_ += sequence->uncomputed();
+  sequence->submitted = clock_.Now();
+  submitted_.push_back(std::move(sequence));
+  wake_.notify_all();
+  return absl::OkStatus();
+}
+
+void Engine::Cancel(uint64_t id) {
+  MutexLock lock(mutex_);
+  cancelled_.push_back(id);
+  wake_.notify_all();
+}
+
+EngineStats Engine::stats() const {
+  MutexLock lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting = held_ - stats.running;
+  stats.tokens_queued += submitted_tokens_;
+  return stats;
+}
+
+void Engine::Loop() {
+  bool idle = true;
+  while (TakeInbox(idle)) idle = !RunStep();
+  while (!sequences_.empty()) {
+    Finish(sequences_.back().get(), absl::CancelledError("engine: stopped"));
+  }
+}
+
+bool Engine::TakeInbox(bool idle) {
+  std::vector<std::unique_ptr<Sequence>> submitted;
+  std::vector<uint64_t> cancelled;
+  bool stop;
+  {
+    MutexLock lock(mutex_);
+    const auto has_work = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return stop_ || !submitted_.empty() || !cancelled_.empty();
+    };
+    if (idle && sequences_.empty()) {
+      stats_.running = 0;
+      wake_.wait(mutex_, has_work);
+    } else if (idle) {
+      stats_.running = 0;
+      wake_.wait_for(mutex_, kBlocksPoll, has_work);
+    }
+    submitted.swap(submitted_);
+    cancelled.swap(cancelled_);
+    for (const auto& sequence : submitted) submitted_tokens_ -= sequence->uncomputed();
+    stop = stop_;
+  }
+  for (auto& sequence : submitted) sequences_.push_back(std::move(sequence));
+  for (const uint64_t id : cancelled) {
+    const auto found = std::find_if(sequences_.begin(), sequences_.end(),
+                                    [id](const auto& s) { return s->id == id; });
+    if (found != sequences_.end()) Finish(found->get(), absl::CancelledError("cancelled"));
+  }
+  int64_t queued = 0;
+  for (const auto& sequence : sequences_) queued += sequence->uncomputed();
+  {
+    MutexLock lock(mutex_);
+    stats_.tokens_queued = queued;
+  }
+  return !stop;
+}
+
+bool Engine::RunStep() {
+  if (sequences_.empty()) return false;
+  std::vector<Sequence*> all;
+  for (const auto& sequence : sequences_) all.push_back(sequence.get());
+  StepPlan plan = policy_.Plan({.sequences = all,
+                                .blocks_free = pool_.stats().free,
+                                .block_tokens = store_.geometry().block_tokens,
+                                .batch_tokens_max = model_.max_batch_tokens()});
+  Preempt(plan.preempt);
+  AllocateBlocks(&plan);
+  if (plan.run.empty()) return false;
+  const absl::Time begin = clock_.Now();
+  for (const StepPlan::Item& item : plan.run) {
+    if (item.sequence->first_step != absl::Time()) continue;
+    item.sequence->first_step = begin;
+    item.sequence->listener->OnStarted(*item.sequence);
+  }
+  device::ConstMatrixView logits;
+  const absl::Status status = Forward(plan, &logits);
+  if (!status.ok()) {
+    for (const StepPlan::Item& item : plan.run) Finish(item.sequence, status);
+    return true;
+  }
+  UpdateStats(plan, clock_.Now() - begin);
+  Advance(plan, logits);
+  return true;
+}
+
+void Engine::Preempt(const std::vector<Sequence*>& victims) {
+  for (Sequence* victim : victims) {
+    victim->blocks.Clear();
+    victim->computed = 0;
+    ++victim->preemptions;
+  }
+}
+
+void Engine::AllocateBlocks(StepPlan* plan) {
+  std::vector<StepPlan::Item> ready;
+  for (const StepPlan::Item& item : plan->run) {
+    const int32_t lacking =
+        BlocksLacking(*item.sequence, item.tokens, store_.geometry().block_tokens);
+    if (lacking > 0) {
+      // Others (leases) may have been faster since the plan was made: then this item waits for a
+      // later step.
+      auto blocks = pool_.Allocate(lacking, kvcache::BlockPool::Use::kUsed);
+      if (!blocks.ok()) continue;
+      item.sequence->blocks.Append(*std::move(blocks));
+    }
+    ready.push_back(item);
+  }
+  plan->run = std::move(ready);
+}
+
+absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logits) {
+  models::ForwardBatch batch;
+  batch.kv = store_.layers();
+  for (const StepPlan::Item& item : plan.run) {
+    const Sequence& s = *item.sequence;
+    const bool last = item.tokens == s.uncomputed();
+    batch.sequences.push_back(
+        {.tokens = absl::MakeConstSpan(s.tokens).subspan(s.computed, item.tokens),
+         .position = s.computed,
+         .block_table = s.blocks.ids(),
+         .logits = last ? models::LogitRows::kLast : models::LogitRows::kNone});
+  }
+  batch.on_layer_written = [&plan](int32_t layer) {
+    for (const StepPlan::Item& item : plan.run) {
+      const Sequence& s = *item.sequence;
+      s.listener->OnLayerWritten(s, layer, s.computed, s.computed + item.tokens);
+    }
+  };
+  return model_.Forward(batch, logits);
+}
+
+void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits) {
+  int64_t row = 0;
+  for (const StepPlan::Item& item : plan.run) {
+    Sequence& s = *item.sequence;
+    const bool last = item.tokens == s.uncomputed();
+    s.computed += item.tokens;
+    if (!last) continue;
+    const absl::Span<const float> scores(logits.row(row++), static_cast<size_t>(logits.cols));
+    std::vector<int32_t> banned;
+    if (s.output_tokens() < s.stop.min_tokens) {
+      banned = options_.eos_ids;
+      banned.insert(banned.end(), s.stop.stop_token_ids.begin(), s.stop.stop_token_ids.end());
+    }
+    const absl::StatusOr<SampledToken> token =
+        Sample(scores, s.sampling,
+               {.tokens = s.tokens,
+                .prompt_tokens = s.prompt_tokens - s.first_index,
+                .position = s.length(),
+                .banned_ids = banned});
+    if (!token.ok()) {
+      Finish(&s, token.status());
+      continue;
+    }
+    s.tokens.push_back(token->id);
+    s.last_token = clock_.Now();
+    const FinishReason reason = ReasonAfter(s, token->id);
+    s.listener->OnToken(s, *token, reason);
+    if (reason != FinishReason::kNone || s.first_token_only) Finish(&s, absl::OkStatus());
+  }
+}
+
+FinishReason Engine::ReasonAfter(const Sequence& sequence, int32_t token) const {
+  const auto contains = [token](const std::vector<int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), token) != ids.end();
+  };
+  if (!sequence.stop.ignore_eos && contains(options_.eos_ids)) return FinishReason::kStop;
+  if (contains(sequence.stop.stop_token_ids)) return FinishReason::kStop;
+  if (sequence.output_tokens() >= sequence.stop.max_tokens) return FinishReason::kLength;
+  if (sequence.length() >= options_.context_length) return FinishReason::kLength;
+  return FinishReason::kNone;
+}
+
+void Engine::Finish(Sequence* sequence, absl::Status status) {
+  const auto found = std::find_if(sequences_.begin(), sequences_.end(),
+                                  [sequence](const auto& s) { return s.get() == sequence; });
+  std::unique_ptr<Sequence> owned = std::move(*found);
+  sequences_.erase(found);
+  {
+    MutexLock lock(mutex_);
+    --held_;
+  }
+  // The listener may be the last to hold itself: keep it until the call is over.
+  const std::shared_ptr<StepListener> listener = owned->listener;
+  listener->OnFinished(std::move(owned), std::move(status));
+}
+
+void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
+  int64_t tokens = 0, queued = 0, drawn = 0;
+  int32_t preempted = 0;
+  for (const auto& sequence : sequences_) {
+    queued += sequence->uncomputed();
+    if (sequence->preemptions > 0 && sequence->computed == 0) ++preempted;
+  }
+  for (const StepPlan::Item& item : plan.run) {
+    tokens += item.tokens;
+    drawn += item.tokens == item.sequence->uncomputed() ? 1 : 0;
+  }
+  const double seconds = std::max(absl::ToDoubleSeconds(took), 1e-9);
+  MutexLock lock(mutex_);
+  stats_.running = static_cast<int32_t>(plan.run.size());
+  stats_.preempted = preempted;
+  stats_.tokens_queued = queued - tokens;
+  stats_.tokens_computed += tokens;
+  stats_.tokens_drawn += drawn;
+  stats_.tokens_per_s = Average(stats_.tokens_per_s, static_cast<double>(tokens) / seconds);
+  stats_.step_seconds = Average(stats_.step_seconds, seconds);
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,92 @@
+// The loop that turns waiting sequences into steps of a model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "engine/batch_policy.h"
+#include "engine/step_listener.h"
+#include "kvcache/block_pool.h"
+#include "kvcache/kv_store.h"
+#include "models/model.h"
+
+namespace baton::engine {
+
+// A snapshot for load reports.
+struct EngineStats {
+  int32_t running = 0;          // sequences of the latest step
+  int32_t waiting = 0;          // all others
+  int32_t preempted = 0;        // of those, the ones that lost their blocks
+  int64_t tokens_queued = 0;    // not computed yet, over all sequences
+  int64_t tokens_computed = 0;  // since start
+  int64_t tokens_drawn = 0;     // since start
+  double tokens_per_s = 0;      // computed while stepping, moving average
+  double step_seconds = 0;      // moving average
+};
+
+// One thread owns the model, the sequences and their blocks. Submit, Cancel and stats may be called
+// from any thread.
+class Engine {
+ public:
+  struct Options {
+    int32_t queue_max = 256;  // sequences in the engine
+    std::vector<int32_t> eos_ids;
+    int64_t context_length = 0;  // a sequence ends there
+  };
+
+  // Everything passed in must outlive the engine.
+  Engine(models::Model& model, const kvcache::KvStore& store, kvcache::BlockPool& pool,
+         BatchPolicy& policy, const Clock& clock, Options options);
+  ~Engine();  // stops
+
+  void Start();
+  // Ends every sequence with Cancelled and joins the thread.
+  void Stop();
+
+  // Takes a sequence. ResourceExhausted when queue_max are there ("engine: 256 sequences queued,
+  // limit 256"), InvalidArgument when it can never fit the pool or the context, Unavailable after
+  // Stop. Only on OK does the engine take it, and the listener hears of it.
+  absl::Status Submit(std::unique_ptr<Sequence> sequence);
+  // Ends a sequence before the next step: OnFinished(Cancelled). Unknown ids are ignored.
+  void Cancel(uint64_t id);
+  EngineStats stats() const;
+
+ private:
+  void Loop();
+  // Takes what was submitted and cancelled; waits for work when `idle`. False: stop.
+  bool TakeInbox(bool idle);
+  bool RunStep();  // false when there was nothing to run
+  void Preempt(const std::vector<Sequence*>& victims);
+  void AllocateBlocks(StepPlan* plan);
+  absl::Status Forward(const StepPlan& plan, device::ConstMatrixView* logits);
+  void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
+  FinishReason ReasonAfter(const Sequence& sequence, int32_t token) const;
+  void Finish(Sequence* sequence, absl::Status status);
+  void UpdateStats(const StepPlan& plan, absl::Duration took);
+
+  models::Model& model_;
+  const kvcache::KvStore& store_;
+  kvcache::BlockPool& pool_;
+  BatchPolicy& policy_;
+  const Clock& clock_;
+  const Options options_;
+
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // engine thread only, in order of arrival
+
+  mutable Mutex mutex_;
+  CondVar wake_;
+  std::vector<std::unique_ptr<Sequence>> submitted_ ABSL_GUARDED_BY(mutex_);
+  std::vector<uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);
+  int32_t held_ ABSL_GUARDED_BY(mutex_) = 0;  // sequences in the engine, submitted ones included
+  int64_t submitted_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  EngineStats stats_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace baton::engine

@@ -1,0 +1,44 @@
+// One prompt with its output, as the engine holds it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/sampling_params.h"
+#include "kvcache/block_table.h"
+
+namespace baton::engine {
+
+class StepListener;
+
+// Owned by whoever submits it, then by the engine's thread, then by the listener's OnFinished.
+struct Sequence {
+  uint64_t id = 0;              // unique in the engine, for Cancel
+  std::vector<int32_t> tokens;  // prompt, then output
+  int64_t prompt_tokens = 0;
+  int64_t computed = 0;  // tokens whose keys and values are in the blocks
+  kvcache::BlockTable blocks;
+  SamplingParams sampling;
+  StopParams stop;
+  int32_t first_index =
+      0;  // output tokens at the end of the prompt (a sequence resumed from elsewhere)
+  bool first_token_only =
+      false;  // a prefill node's sequence: ends after one token, whatever `stop` says
+  std::shared_ptr<StepListener> listener;
+
+  int32_t preemptions = 0;
+  absl::Time submitted;   // when the engine took it
+  absl::Time first_step;  // when its first step started
+  absl::Time last_token;  // when its latest token was drawn
+
+  int64_t length() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t uncomputed() const { return length() - computed; }
+  // Output tokens so far, those before a resumption included.
+  int32_t output_tokens() const {
+    return first_index + static_cast<int32_t>(length() - prompt_tokens);
+  }
+};
+
+}  // namespace baton::engine
