@@ -11,6 +11,9 @@
 namespace baton::router {
 namespace {
 
+// Names of former nodes that are kept for the gauge.
+constexpr size_t kMaxGone = 256;
+
 int64_t LongestContext(const std::vector<std::shared_ptr<const Node>>& nodes) {
   int64_t longest = 0;
   for (const auto& node : nodes) longest = std::max(longest, node->hello.context_length());
@@ -82,6 +85,7 @@ absl::StatusOr<uint64_t> ClusterView::Join(const v1::NodeHello& hello) {
     auto node = std::make_shared<Node>();
     node->hello = hello;
     node->client = std::move(client);
+    gone_.erase(hello.node_id());
     registration = next_registration_++;
     registrations_[registration] = {std::move(node), clock_.Now()};
     Publish();
@@ -141,6 +145,7 @@ std::shared_ptr<NodeClient> ClusterView::Remove(uint64_t registration, absl::str
   if (it == registrations_.end()) return nullptr;
   std::shared_ptr<const Node> node = std::move(it->second.node);
   registrations_.erase(it);
+  if (gone_.size() < kMaxGone) gone_[node->hello.node_id()] = node->hello.role();
   spdlog::warn("node {} is gone: {}", node->hello.node_id(), std::string(why));
   return node->client;
 }
@@ -152,6 +157,7 @@ void ClusterView::Publish() {
         registration.node->hello.role() == v1::NODE_ROLE_PREFILL ? next->prefill : next->decode;
     list.push_back(registration.node);
   }
+  next->gone = gone_;
   snapshot_ = std::move(next);
 }
 

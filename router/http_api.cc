@@ -25,6 +25,25 @@ bool IsJson(absl::string_view content_type) {
   return lower == "application/json" || absl::EndsWith(lower, "+json");
 }
 
+// vLLM's `prompt` or `messages`, or llama.cpp's `content`; each has its own default for BOS.
+Prompt ReadTokenizePrompt(FieldReader& fields, bool* add_special) {
+  Prompt prompt;
+  if (const Json* messages = fields.Raw("messages")) {
+    prompt.kind = Prompt::Kind::kChat;
+    fields.Take(ParseMessages(*messages, &prompt.text));
+    *add_special = fields.Boolean("add_special_tokens").value_or(false);
+  } else if (const auto content = fields.String("content", kMaxTextBytes)) {
+    prompt.text = *content;
+    *add_special = fields.Boolean("add_special").value_or(false);
+  } else {
+    const auto text = fields.String("prompt", kMaxTextBytes);
+    if (!text) fields.Fail("prompt", "is required, or 'messages'.");
+    prompt.text = text.value_or("");
+    *add_special = fields.Boolean("add_special_tokens").value_or(true);
+  }
+  return prompt;
+}
+
 }  // namespace
 
 const HttpApi::Route HttpApi::kRoutes[] = {
@@ -124,23 +143,10 @@ HttpReply HttpApi::Tokenize(const HttpRequest& request) const {
   if (auto error = ParseBody(request.body, &body)) return ErrorReply(*error);
   FieldReader fields(body);
   const std::string model = fields.String("model", kMaxTextBytes).value_or("");
-  Prompt prompt;
-  bool add_special = fields.Boolean("add_special_tokens").value_or(true);
   const bool add_generation_prompt = fields.Boolean("add_generation_prompt").value_or(true);
-  if (const Json* messages = fields.Raw("messages")) {
-    prompt.kind = Prompt::Kind::kChat;
-    fields.Take(ParseMessages(*messages, &prompt.text));
-    add_special = fields.Boolean("add_special_tokens").value_or(false);
-  } else {
-    auto text = fields.String("prompt", kMaxTextBytes);
-    if (!text) {
-      text = fields.String("content", kMaxTextBytes);  // llama.cpp's name, with its default
-      add_special = fields.Boolean("add_special").value_or(false);
-    }
-    if (!text) fields.Fail("prompt", "is required, or 'messages'.");
-    prompt.text = text.value_or("");
-  }
   const bool with_strings = fields.Boolean("return_token_strs").value_or(false);
+  bool add_special = false;
+  const Prompt prompt = ReadTokenizePrompt(fields, &add_special);
   if (fields.error()) return ErrorReply(*fields.error());
   if (!model.empty() && model != router_.model_id) return ErrorReply(UnknownModel(model));
   std::vector<int32_t> ids;

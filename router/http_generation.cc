@@ -16,10 +16,18 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 constexpr asio::use_awaitable_t<Executor> kAwait;
-// Longer bodies are parsed on a worker thread.
+// Longer bodies are parsed on a worker thread, so that other connections of the loop go on.
 constexpr size_t kInlineBodyBytes = 32 * 1024;
 // Bytes of a next request that are kept while one is answered.
 constexpr size_t kMaxEarlyBytes = 64 * 1024;
+
+// The flow must not outlive its sink, however the coroutine ends.
+struct CancelAtEnd {
+  std::shared_ptr<RequestFlow>& flow;
+  ~CancelAtEnd() {
+    if (flow) flow->Cancel();
+  }
+};
 
 std::variant<ApiRequest, ApiError> Parse(bool chat, const std::string& text, int32_t vocab_size) {
   Json body;
@@ -35,6 +43,36 @@ std::variant<ApiRequest, ApiError> Parse(bool chat, const std::string& text, int
 
 }  // namespace
 
+HttpSession::Awaitable<void> HttpSession::OnWorker(std::function<void()> work) {
+  auto done = std::make_shared<bool>(false);
+  asio::post(router_.loops.workers(),
+             [self = shared_from_this(), done, work = std::move(work)]() mutable {
+               work();
+               // The session must be let go on its own loop: the worker only carries it there.
+               HttpSession* session = self.get();
+               asio::post(session->socket_.get_executor(), [self = std::move(self), done] {
+                 *done = true;
+                 self->wakeup_.Notify();
+               });
+             });
+  while (!*done) co_await wakeup_.Wait();
+}
+
+HttpSession::Awaitable<std::variant<HttpReply, GenerationRoute>> HttpSession::Handle(
+    HttpRequest& request) {
+  if (request.body.size() <= kInlineBodyBytes) co_return api_.Handle(request);
+  struct Job {
+    HttpRequest request;
+    std::variant<HttpReply, GenerationRoute> result;
+  };
+  auto job = std::make_shared<Job>();
+  job->request = std::move(request);
+  std::function<void()> work = [job, api = &api_] { job->result = api->Handle(job->request); };
+  co_await OnWorker(std::move(work));
+  request = std::move(job->request);
+  co_return std::move(job->result);
+}
+
 HttpSession::Awaitable<std::variant<ApiRequest, ApiError>> HttpSession::ParseGeneration(
     bool chat, std::string body) {
   const int32_t vocab_size = router_.tokenizer.vocab_size();
@@ -42,19 +80,13 @@ HttpSession::Awaitable<std::variant<ApiRequest, ApiError>> HttpSession::ParseGen
   struct Job {
     std::string body;
     std::variant<ApiRequest, ApiError> result;
-    bool done = false;
   };
   auto job = std::make_shared<Job>();
   job->body = std::move(body);
-  asio::post(router_.loops.workers(), [self = shared_from_this(), job, chat, vocab_size]() mutable {
+  std::function<void()> work = [job, chat, vocab_size] {
     job->result = Parse(chat, job->body, vocab_size);
-    HttpSession* session = self.get();
-    asio::post(session->socket_.get_executor(), [self = std::move(self), job] {
-      job->done = true;
-      self->wakeup_.Notify();
-    });
-  });
-  while (!job->done) co_await wakeup_.Wait();
+  };
+  co_await OnWorker(std::move(work));
   co_return std::move(job->result);
 }
 
@@ -64,6 +96,7 @@ HttpSession::Awaitable<bool> HttpSession::Generate(ApiRequest request, ReplyHead
                           router_.model_id, absl::ToUnixSeconds(absl::Now())};
   ResponseOutbox outbox(router_.tokenizer, request.shape, answer, limits_.outbox_bytes, wakeup_,
                         [this] { Close(); });
+  const CancelAtEnd cancel_at_end{flow_};
   client_gone_ = false;
   stop_watching_ = false;
   watching_ = true;
@@ -77,7 +110,6 @@ HttpSession::Awaitable<bool> HttpSession::Generate(ApiRequest request, ReplyHead
   } else {
     goes_on = co_await SendCollected(outbox, head);
   }
-  // The outbox ends with this scope.
   flow_->Cancel();
   co_await StopWatching();
   // Now the answer is written: the admission slot goes back.

@@ -84,7 +84,7 @@ HttpSession::Awaitable<bool> HttpSession::ServeOne() {
                              head_only);
   }
   request.path = std::move(path);
-  std::variant<HttpReply, GenerationRoute> handled = api_.Handle(request);
+  std::variant<HttpReply, GenerationRoute> handled = co_await Handle(request);
   if (HttpReply* reply = std::get_if<HttpReply>(&handled)) {
     co_return co_await Reply(std::move(*reply), head, head_only);
   }

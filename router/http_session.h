@@ -9,6 +9,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -63,6 +64,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   Awaitable<bool> SendCollected(ResponseOutbox& outbox, ReplyHead head);
   Awaitable<bool> SendStream(ResponseOutbox& outbox, ReplyHead head);
   Awaitable<bool> Write(std::string text);
+  // Runs `work` on a worker thread while the loop goes on. `work` owns what it touches. Pass a
+  // named object: GCC 12 destroys a lambda with captures twice when it is a temporary of a co_await
+  // expression.
+  Awaitable<void> OnWorker(std::function<void()> work);
+  Awaitable<std::variant<HttpReply, GenerationRoute>> Handle(HttpRequest& request);
   Awaitable<std::variant<ApiRequest, ApiError>> ParseGeneration(bool chat, std::string body);
 
   // While a request is worked on, reads what comes: the end of the connection cancels the request,

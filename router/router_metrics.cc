@@ -26,90 +26,14 @@ struct NamedHistogram {
   const Histogram* histogram;
 };
 
-void WriteHistograms(const std::vector<NamedHistogram>& histograms, absl::string_view model,
-                     MetricsText* text) {
+void WriteAll(const std::vector<NamedHistogram>& histograms, absl::string_view model,
+              MetricsText* text) {
   for (const NamedHistogram& entry : histograms) {
     text->Family(entry.own_name, "histogram", entry.help);
     text->Samples({}, *entry.histogram);
     if (entry.vllm_name.empty()) continue;
     text->Family(entry.vllm_name, "histogram", entry.help);
     text->Samples({{"model_name", model}, {"engine", "0"}}, *entry.histogram);
-  }
-}
-
-std::vector<const Node*> AllNodes(const ClusterSnapshot& cluster) {
-  std::vector<const Node*> nodes;
-  for (const auto& node : cluster.prefill) nodes.push_back(node.get());
-  for (const auto& node : cluster.decode) nodes.push_back(node.get());
-  return nodes;
-}
-
-absl::string_view RoleOf(const Node& node) {
-  return node.hello.role() == v1::NODE_ROLE_PREFILL ? "prefill" : "decode";
-}
-
-// One sample a node of each of the load report's numbers.
-void WriteNodes(const ClusterSnapshot& cluster, MetricsText* text) {
-  const std::vector<const Node*> nodes = AllNodes(cluster);
-  text->Family("baton_node_up", "gauge",
-               "1 for each registered node; a node that is gone has no sample");
-  for (const Node* node : nodes) {
-    text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}}, 1);
-  }
-  text->Family("baton_nodes", "gauge", "Registered nodes by role");
-  text->Sample({{"role", "prefill"}}, static_cast<double>(cluster.prefill.size()));
-  text->Sample({{"role", "decode"}}, static_cast<double>(cluster.decode.size()));
-  text->Family(
-      "baton_node_kv_blocks", "gauge",
-      "KV blocks of a node: free, used by running sequences, leased for a hand-over, total");
-  for (const Node* node : nodes) {
-    const v1::NodeLoad& load = node->load;
-    const std::pair<absl::string_view, int32_t> states[] = {{"free", load.blocks_free()},
-                                                            {"used", load.blocks_used()},
-                                                            {"leased", load.blocks_leased()},
-                                                            {"total", load.blocks_total()}};
-    for (const auto& [state, blocks] : states) {
-      text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}, {"state", state}},
-                   blocks);
-    }
-  }
-  struct NodeValue {
-    absl::string_view name;
-    absl::string_view type;
-    absl::string_view help;
-    double (*value)(const v1::NodeLoad&);
-  };
-  static constexpr NodeValue kValues[] = {
-      {"baton_node_draining", "gauge", "1 while a node finishes its work before it goes",
-       [](const v1::NodeLoad& load) { return load.draining() ? 1.0 : 0.0; }},
-      {"baton_node_sequences_running", "gauge", "Sequences in a node's current batch",
-       [](const v1::NodeLoad& load) { return double(load.sequences_running()); }},
-      {"baton_node_sequences_waiting", "gauge", "Sequences that wait on a node",
-       [](const v1::NodeLoad& load) { return double(load.sequences_waiting()); }},
-      {"baton_node_prompt_tokens_queued", "gauge", "Prompt tokens waiting or partly computed",
-       [](const v1::NodeLoad& load) { return double(load.prompt_tokens_queued()); }},
-      {"baton_node_prefill_tokens_per_second", "gauge", "Measured rate of prefill",
-       [](const v1::NodeLoad& load) { return load.prefill_tokens_per_s(); }},
-      {"baton_node_step_seconds", "gauge", "Measured time of a decode step",
-       [](const v1::NodeLoad& load) { return load.step_seconds(); }},
-      {"baton_node_tokens_generated_total", "counter", "Tokens generated since the node's start",
-       [](const v1::NodeLoad& load) { return double(load.tokens_generated()); }},
-      {"baton_node_prompt_tokens_computed_total", "counter",
-       "Prompt tokens computed since the node's start",
-       [](const v1::NodeLoad& load) { return double(load.prompt_tokens_computed()); }},
-      {"baton_node_kv_sent_bytes_total", "counter", "Keys and values sent",
-       [](const v1::NodeLoad& load) { return double(load.kv_bytes_sent()); }},
-      {"baton_node_kv_received_bytes_total", "counter", "Keys and values received",
-       [](const v1::NodeLoad& load) { return double(load.kv_bytes_received()); }},
-      {"baton_node_kv_frames_refused_total", "counter", "KV frames that a node refused",
-       [](const v1::NodeLoad& load) { return double(load.kv_frames_refused()); }},
-  };
-  for (const NodeValue& entry : kValues) {
-    text->Family(entry.name, entry.type, entry.help);
-    for (const Node* node : nodes) {
-      text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}},
-                   entry.value(node->load));
-    }
   }
 }
 
@@ -137,10 +61,8 @@ RouterMetrics::RouterMetrics()
       dispatch(kOverheadBounds),
       relay(kOverheadBounds) {}
 
-std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
-                                      absl::string_view model) const {
-  MetricsText text;
-  WriteHistograms(
+void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) const {
+  WriteAll(
       {{"baton_time_to_first_token_seconds", "vllm:time_to_first_token_seconds",
         "From the arrival of a request to its first token", &first_token},
        {"baton_time_to_second_token_seconds", "", "From the first token to the second",
@@ -164,14 +86,18 @@ std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
        {"baton_router_relay_seconds", "",
         "Router: from a token's arrival from a node until it is handed to the client's stream",
         &relay}},
-      model, &text);
+      model, text);
+}
+
+void RouterMetrics::WriteScalars(const ClusterSnapshot& cluster, absl::string_view model,
+                                 MetricsText* text) const {
   const std::array<Label, 2> vllm = {Label{"model_name", model}, Label{"engine", "0"}};
   const auto both = [&](absl::string_view own, absl::string_view theirs, absl::string_view type,
                         absl::string_view help, double value) {
-    text.Family(own, type, help);
-    text.Sample({}, value);
-    text.Family(theirs, type, help);
-    text.Sample(vllm, value);
+    text->Family(own, type, help);
+    text->Sample({}, value);
+    text->Family(theirs, type, help);
+    text->Sample(vllm, value);
   };
   both("baton_sequences_running", "vllm:num_requests_running", "gauge",
        "Sequences that have their first token", static_cast<double>(running.load()));
@@ -183,20 +109,27 @@ std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
        static_cast<double>(prompt_tokens.value()));
   both("baton_generation_tokens_total", "vllm:generation_tokens_total", "counter",
        "Generated tokens", static_cast<double>(generation_tokens.value()));
-  text.Family("baton_requests_total", "counter", "Requests by outcome");
+  text->Family("baton_requests_total", "counter", "Requests by outcome");
   for (size_t i = 0; i < kRequestResults; ++i) {
-    text.Sample({{"outcome", kResultNames[i]}}, static_cast<double>(requests[i].value()));
+    text->Sample({{"outcome", kResultNames[i]}}, static_cast<double>(requests[i].value()));
   }
-  text.Family("vllm:request_success_total", "counter", "Finished requests by reason");
+  text->Family("vllm:request_success_total", "counter", "Finished requests by reason");
   for (size_t i = 0; i < kRequestResults - 1; ++i) {
-    text.Sample({{"model_name", model}, {"engine", "0"}, {"finished_reason", kResultNames[i]}},
-                static_cast<double>(requests[i].value()));
+    text->Sample({{"model_name", model}, {"engine", "0"}, {"finished_reason", kResultNames[i]}},
+                 static_cast<double>(requests[i].value()));
   }
-  text.Family("baton_retries_total", "counter",
-              "Attempts on another node, by the role that failed");
-  text.Sample({{"role", "prefill"}}, static_cast<double>(prefill_retries.value()));
-  text.Sample({{"role", "decode"}}, static_cast<double>(decode_retries.value()));
-  WriteNodes(cluster, &text);
+  text->Family("baton_retries_total", "counter",
+               "Attempts on another node, by the role that failed");
+  text->Sample({{"role", "prefill"}}, static_cast<double>(prefill_retries.value()));
+  text->Sample({{"role", "decode"}}, static_cast<double>(decode_retries.value()));
+}
+
+std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
+                                      absl::string_view model) const {
+  MetricsText text;
+  WriteHistograms(model, &text);
+  WriteScalars(cluster, model, &text);
+  WriteNodeMetrics(cluster, &text);
   return text.Take();
 }
 

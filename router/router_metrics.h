@@ -45,6 +45,14 @@ struct RouterMetrics {
 
   // The exposition, with the load of every node of `cluster`.
   std::string Exposition(const ClusterSnapshot& cluster, absl::string_view model) const;
+
+ private:
+  void WriteHistograms(absl::string_view model, MetricsText* text) const;
+  void WriteScalars(const ClusterSnapshot& cluster, absl::string_view model,
+                    MetricsText* text) const;
 };
+
+// The part of the exposition that is about nodes.
+void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text);
 
 }  // namespace baton::router

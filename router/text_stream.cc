@@ -6,10 +6,19 @@ namespace baton::router {
 
 TextStream::TextStream(const models::text::Tokenizer& tokenizer, std::vector<std::string> stops,
                        bool skip_special, int32_t min_tokens)
-    : decoder_(tokenizer, skip_special), scanner_(std::move(stops)), min_tokens_(min_tokens) {}
+    : tokenizer_(tokenizer),
+      skip_special_(skip_special),
+      decoder_(tokenizer, skip_special),
+      scanner_(std::move(stops)),
+      min_tokens_(min_tokens) {}
+
+TextStream::Pending TextStream::Waiting(const v1::Token& token) const {
+  const bool hidden = skip_special_ && tokenizer_.IsSpecial(token.id());
+  return {token, decoded_bytes_, !hidden && !tokenizer_.TokenBytes(token.id()).empty()};
+}
 
 TextStream::Piece TextStream::Push(const v1::Token& token) {
-  pending_.push_back({token, decoded_bytes_});
+  pending_.push_back(Waiting(token));
   const std::string text = decoder_.Push(token.id());
   decoded_bytes_ += static_cast<int64_t>(text.size());
   if (++tokens_ < min_tokens_) return Release(text, false);
@@ -21,18 +30,18 @@ TextStream::Piece TextStream::Finish(const v1::Token* last) {
   decoded_bytes_ += static_cast<int64_t>(tail.size());
   std::string text = scanner_.Push(tail);
   text += scanner_.Finish();
-  if (last != nullptr && !stopped()) pending_.push_back({*last, decoded_bytes_});
+  if (last != nullptr && !stopped()) pending_.push_back(Waiting(*last));
   return Release(std::move(text), !stopped());
 }
 
 TextStream::Piece TextStream::Release(std::string text, bool all) {
   shown_bytes_ += static_cast<int64_t>(text.size());
   Piece piece{std::move(text), {}};
-  // A token without text of its own waits for the text before it only.
   while (!pending_.empty()) {
-    const int64_t begin = pending_.front().text_begin;
-    const bool shown = begin < shown_bytes_ || (begin == shown_bytes_ && decoded_bytes_ == begin);
-    if (!all && !shown) break;
+    // A token without text of its own waits for the text before it only.
+    const Pending& next = pending_.front();
+    const int64_t needed = next.text_begin + (next.has_text ? 1 : 0);
+    if (!all && needed > shown_bytes_) break;
     piece.tokens.push_back(std::move(pending_.front().token));
     pending_.pop_front();
   }

@@ -37,18 +37,23 @@ class TextStream {
   const std::string& matched() const { return scanner_.matched(); }
 
  private:
+  struct Pending {
+    v1::Token token;
+    int64_t text_begin;  // offset of its text in the decoded stream
+    bool has_text;       // false for control tokens, which have none
+  };
   Piece Release(std::string text, bool all);
 
+  Pending Waiting(const v1::Token& token) const;
+
+  const models::text::Tokenizer& tokenizer_;
+  const bool skip_special_;
   models::text::IncrementalDecoder decoder_;
   StopScanner scanner_;
   int32_t min_tokens_;
   int32_t tokens_ = 0;
   int64_t decoded_bytes_ = 0;
   int64_t shown_bytes_ = 0;
-  struct Pending {
-    v1::Token token;
-    int64_t text_begin;  // offset of its text in the decoded stream
-  };
   std::deque<Pending> pending_;
 };
 

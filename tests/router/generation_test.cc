@@ -121,7 +121,9 @@ TEST_F(GenerationTest, StopStringsMaySpanTokensAndAreNeverShown) {
             absl::StrCat("{\"prompt\":\"x\",\"max_tokens\":50,\"stop\":[\"END\",\"?\"],"
                          "\"logprobs\":0,\"stream\":",
                          stream ? "true" : "false", "}"));
-    EXPECT_EQ(reply.body.find('E'), std::string::npos) << reply.body;
+    for (const char* hidden : {"\"E\"", "\"N\"", "\"D\"", "EN\""}) {
+      EXPECT_EQ(reply.body.find(hidden), std::string::npos) << reply.body;
+    }
     if (stream) {
       const std::vector<std::string> events = Events(reply.body);
       EXPECT_EQ(StreamText(events), "one ");

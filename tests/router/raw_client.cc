@@ -90,7 +90,7 @@ RawReply RawClient::Read() {
     }
     reply.body = buffer_.substr(0, bytes);
     buffer_.erase(0, bytes);
-  } else if (reply.headers["transfer-encoding"] == "chunked") {
+  } else if (reply.headers.count("transfer-encoding") > 0) {
     while (true) {
       size_t line = 0;
       while ((line = buffer_.find("\r\n")) == std::string::npos) {

@@ -15,7 +15,7 @@ TEST_F(RegistryTest, ANodeThatLeavesIsGoneAtOnce) {
   prefill->Leave();
   EXPECT_TRUE(Eventually([&] { return Fetch("/ready").status == 503; }));
   EXPECT_EQ(Metric("baton_nodes{role=\"prefill\"}"), 0);
-  EXPECT_EQ(Metric("baton_node_up{node=\"p0\",role=\"prefill\"}"), -1);
+  EXPECT_EQ(Metric("baton_node_up{node=\"p0\",role=\"prefill\"}"), 0);
 }
 
 TEST_F(RegistryTest, ANodeThatFallsSilentIsGoneWithinTwoSeconds) {

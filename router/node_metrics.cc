@@ -1,0 +1,96 @@
+// What the nodes say of themselves, one sample a node.
+#include <vector>
+
+#include "router/router_metrics.h"
+
+namespace baton::router {
+namespace {
+
+struct NodeValue {
+  absl::string_view name;
+  absl::string_view type;
+  absl::string_view help;
+  double (*value)(const v1::NodeLoad&);
+};
+constexpr NodeValue kNodeValues[] = {
+    {"baton_node_draining", "gauge", "1 while a node finishes its work before it goes",
+     [](const v1::NodeLoad& load) { return load.draining() ? 1.0 : 0.0; }},
+    {"baton_node_sequences_running", "gauge", "Sequences in a node's current batch",
+     [](const v1::NodeLoad& load) { return double(load.sequences_running()); }},
+    {"baton_node_sequences_waiting", "gauge", "Sequences that wait on a node",
+     [](const v1::NodeLoad& load) { return double(load.sequences_waiting()); }},
+    {"baton_node_prompt_tokens_queued", "gauge", "Prompt tokens waiting or partly computed",
+     [](const v1::NodeLoad& load) { return double(load.prompt_tokens_queued()); }},
+    {"baton_node_prefill_tokens_per_second", "gauge", "Measured rate of prefill",
+     [](const v1::NodeLoad& load) { return load.prefill_tokens_per_s(); }},
+    {"baton_node_step_seconds", "gauge", "Measured time of a decode step",
+     [](const v1::NodeLoad& load) { return load.step_seconds(); }},
+    {"baton_node_tokens_generated_total", "counter", "Tokens generated since the node's start",
+     [](const v1::NodeLoad& load) { return double(load.tokens_generated()); }},
+    {"baton_node_prompt_tokens_computed_total", "counter",
+     "Prompt tokens computed since the node's start",
+     [](const v1::NodeLoad& load) { return double(load.prompt_tokens_computed()); }},
+    {"baton_node_kv_sent_bytes_total", "counter", "Keys and values sent",
+     [](const v1::NodeLoad& load) { return double(load.kv_bytes_sent()); }},
+    {"baton_node_kv_received_bytes_total", "counter", "Keys and values received",
+     [](const v1::NodeLoad& load) { return double(load.kv_bytes_received()); }},
+    {"baton_node_kv_frames_refused_total", "counter", "KV frames that a node refused",
+     [](const v1::NodeLoad& load) { return double(load.kv_frames_refused()); }},
+};
+
+std::vector<const Node*> AllNodes(const ClusterSnapshot& cluster) {
+  std::vector<const Node*> nodes;
+  for (const auto& node : cluster.prefill) nodes.push_back(node.get());
+  for (const auto& node : cluster.decode) nodes.push_back(node.get());
+  return nodes;
+}
+
+absl::string_view RoleName(v1::NodeRole role) {
+  return role == v1::NODE_ROLE_PREFILL ? "prefill" : "decode";
+}
+
+absl::string_view RoleOf(const Node& node) { return RoleName(node.hello.role()); }
+
+void WriteBlocks(const std::vector<const Node*>& nodes, MetricsText* text) {
+  text->Family(
+      "baton_node_kv_blocks", "gauge",
+      "KV blocks of a node: free, used by running sequences, leased for a hand-over, total");
+  for (const Node* node : nodes) {
+    const v1::NodeLoad& load = node->load;
+    const std::pair<absl::string_view, int32_t> states[] = {{"free", load.blocks_free()},
+                                                            {"used", load.blocks_used()},
+                                                            {"leased", load.blocks_leased()},
+                                                            {"total", load.blocks_total()}};
+    for (const auto& [state, blocks] : states) {
+      text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}, {"state", state}},
+                   blocks);
+    }
+  }
+}
+
+}  // namespace
+
+void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text) {
+  const std::vector<const Node*> nodes = AllNodes(cluster);
+  text->Family("baton_node_up", "gauge",
+               "1 for each registered node, 0 for one that was here and is gone");
+  for (const Node* node : nodes) {
+    text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}}, 1);
+  }
+  for (const auto& [id, role] : cluster.gone) {
+    text->Sample({{"node", id}, {"role", RoleName(role)}}, 0);
+  }
+  text->Family("baton_nodes", "gauge", "Registered nodes by role");
+  text->Sample({{"role", "prefill"}}, static_cast<double>(cluster.prefill.size()));
+  text->Sample({{"role", "decode"}}, static_cast<double>(cluster.decode.size()));
+  WriteBlocks(nodes, text);
+  for (const NodeValue& entry : kNodeValues) {
+    text->Family(entry.name, entry.type, entry.help);
+    for (const Node* node : nodes) {
+      text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}},
+                   entry.value(node->load));
+    }
+  }
+}
+
+}  // namespace baton::router
