@@ -4,6 +4,8 @@
 find_program(CARGO cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
 find_program(RUSTC rustc HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
 set(BATON_RUST_NEEDED 1.87)
+# Build trees of different presets may share it, because the result is the same.
+set(BATON_CARGO_DIR ${PROJECT_BINARY_DIR}/cargo CACHE PATH "Where cargo builds")
 
 function(cargo_library TARGET DIRECTORY NAME)
   if(NOT CARGO OR NOT RUSTC)
@@ -17,12 +19,11 @@ function(cargo_library TARGET DIRECTORY NAME)
                         "On Debian 12: apt install rustc-web cargo-web (from bookworm-security)")
   endif()
   set(source ${CMAKE_CURRENT_SOURCE_DIR}/${DIRECTORY})
-  set(target_dir ${PROJECT_BINARY_DIR}/cargo)
-  set(library ${target_dir}/release/lib${NAME}.a)
+  set(library ${BATON_CARGO_DIR}/release/lib${NAME}.a)
   file(GLOB rust_sources CONFIGURE_DEPENDS ${source}/src/*.rs)
   add_custom_command(
     OUTPUT ${library}
-    COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${target_dir} RUSTC=${RUSTC}
+    COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${BATON_CARGO_DIR} RUSTC=${RUSTC}
             ${CARGO} build --release --locked --lib --manifest-path ${source}/Cargo.toml
     # cargo leaves an up-to-date library alone; ninja needs a newer one.
     COMMAND ${CMAKE_COMMAND} -E touch ${library}
