@@ -75,10 +75,11 @@ TEST(RequestBody, HasTheFieldsOfItsApi) {
             R"("stream_options":{"include_usage":true},"top_k":5})");
   options.backend = "openai-chat";
   options.ignore_eos = true;
-  EXPECT_EQ(
-      RequestBody(options, {}, "m", prompt),
-      R"({"model":"m","messages":[{"role":"user","content":"say \"hi\""}],"max_completion_tokens":7,)"
-      R"("temperature":0.0,"stream":true,"stream_options":{"include_usage":true},"ignore_eos":true})");
+  EXPECT_EQ(RequestBody(options, {}, "m", prompt),
+            R"({"model":"m","messages":[{"role":"user","content":"say \"hi\""}],)"
+            R"("max_completion_tokens":7,)"
+            R"("temperature":0.0,"stream":true,"stream_options":{"include_usage":true},)"
+            R"("ignore_eos":true})");
   EXPECT_FALSE(ParseExtraBody("[1]").ok());
 }
 

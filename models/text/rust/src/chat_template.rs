@@ -74,11 +74,10 @@ impl ChatTemplate {
             out.write_str(&text).map_err(JinjaError::from)
         });
         environment.add_filter("tojson", python_text::tojson);
-        environment.add_filter("string", |value: Value| -> Result<String, JinjaError> {
-            let mut text = String::new();
-            python_text::append_str(&value, &mut text)?;
-            Ok(text)
-        });
+        environment.add_filter("string", python_text::string);
+        environment.add_filter("trim", python_text::trim);
+        environment.add_test("iterable", python_text::is_iterable);
+        environment.add_test("sequence", python_text::is_sequence);
         environment.add_function(
             "raise_exception",
             |message: String| -> Result<Value, JinjaError> {
@@ -310,6 +309,19 @@ mod tests {
     #[test]
     fn generation_blocks_print_their_body() {
         assert_eq!(render("a {%- generation -%} b {%- endgeneration %} c", "[]").unwrap(), "ab c");
+    }
+
+    #[test]
+    fn tests_and_filters_see_values_as_python_does() {
+        let source = "{% for x in [none, 1, 'a', [1], {'b': 1}, missing] %}\
+                      {{ x is iterable }} {{ x is sequence }};{% endfor %}";
+        let yes = "True True;";
+        assert_eq!(
+            render(source, "[]").unwrap(),
+            format!("False False;False False;{yes}{yes}{yes}{yes}")
+        );
+        let source = "{{ [' a', none] | trim }}|{{ ' b\u{a0}' | trim }}|{{ '--c-' | trim('-') }}";
+        assert_eq!(render(source, "[]").unwrap(), "[' a', None]|b|c");
     }
 
     #[test]

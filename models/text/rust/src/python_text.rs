@@ -42,6 +42,40 @@ pub fn tojson(value: Value, arguments: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_safe_string(out))
 }
 
+/// The filter `string`: str(value).
+pub fn string(value: Value) -> Result<String, Error> {
+    let mut text = String::new();
+    append_str(&value, &mut text)?;
+    Ok(text)
+}
+
+/// The filter `trim`: str(value).strip(characters).
+pub fn trim(value: Value, characters: Option<String>) -> Result<String, Error> {
+    let text = string(value)?;
+    Ok(match characters {
+        None => text.trim().to_string(),
+        Some(set) => text.trim_matches(|c| set.contains(c)).to_string(),
+    })
+}
+
+/// The test `iterable`. None is not, unlike in minijinja; templates ask this of `tools` and
+/// `content`.
+pub fn is_iterable(value: Value) -> bool {
+    value.kind() == ValueKind::Iterable || is_sequence(value)
+}
+
+/// The test `sequence`: has a length and items. In Python that holds for strings and dicts too.
+pub fn is_sequence(value: Value) -> bool {
+    matches!(
+        value.kind(),
+        ValueKind::Undefined
+            | ValueKind::String
+            | ValueKind::Seq
+            | ValueKind::Map
+            | ValueKind::Bytes
+    )
+}
+
 /// str(value): what `{{ value }}` prints in Python. Strings come out as they are.
 pub fn append_str(value: &Value, out: &mut String) -> Result<(), Error> {
     match value.as_str() {
