@@ -1,0 +1,134 @@
+#include "decode_node/decode_node.h"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "base/rng.h"
+#include "base/status_macros.h"
+#include "decode_node/decode_policy.h"
+#include "decode_node/decode_service.h"
+#include "decode_node/kv_intake.h"
+#include "engine/assembly.h"
+#include "engine/engine.h"
+#include "kvcache/transfer/grpc_transport.h"
+#include "kvcache/transfer/kv_layout_proto.h"
+#include "kvcache/transfer/kv_receiver.h"
+#include "server/grpc_server.h"
+#include "server/node_shell.h"
+#include "server/process.h"
+#include "server/registration.h"
+#include "server/tls.h"
+
+namespace baton::decode_node {
+namespace {
+
+constexpr std::chrono::milliseconds kExpiryPoll(50);
+
+// Ends leases whose time is over.
+class ExpiryTimer {
+ public:
+  explicit ExpiryTimer(KvIntake& intake)
+      : thread_([this, &intake] {
+          MutexLock lock(mutex_);
+          while (!stop_) {
+            wake_.wait_for(mutex_, kExpiryPoll);
+            mutex_.Unlock();
+            intake.Expire();
+            mutex_.Lock();
+          }
+        }) {}
+  ~ExpiryTimer() {
+    {
+      MutexLock lock(mutex_);
+      stop_ = true;
+      wake_.notify_all();
+    }
+    thread_.join();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar wake_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+v1::NodeLoad LoadOf(const engine::Engine& engine, const kvcache::BlockPool& pool,
+                    const kvcache::KvReceiver& receiver, bool draining) {
+  const engine::EngineStats stats = engine.stats();
+  const kvcache::BlockPool::Stats blocks = pool.stats();
+  const kvcache::KvReceiver::Stats received = receiver.stats();
+  v1::NodeLoad load;
+  load.set_sequences_running(stats.running);
+  load.set_sequences_waiting(stats.waiting);
+  load.set_step_seconds(stats.step_seconds);
+  load.set_blocks_total(blocks.total);
+  load.set_blocks_free(blocks.free);
+  load.set_blocks_leased(blocks.leased);
+  load.set_blocks_used(blocks.used);
+  load.set_draining(draining);
+  load.set_tokens_generated(stats.tokens_drawn);
+  load.set_kv_bytes_received(received.bytes);
+  load.set_kv_frames_refused(received.frames_refused);
+  return load;
+}
+
+absl::Status Run(const v1::DecodeConfig& config) {
+  BATON_ASSIGN_OR_RETURN(engine::Assembly parts,
+                         engine::Assemble(server::AssemblyOptionsFrom<engine::AssemblyOptions>(
+                             config.node(), config.device(), std::max(config.max_batch(), 512))));
+  const models::ModelConfig& model = parts.model->config();
+  const Clock& clock = SystemClock::Get();
+  DecodePolicy policy(config.max_batch());
+  engine::Engine engine(*parts.model, *parts.store, *parts.pool, policy, clock,
+                        {.queue_max = config.node().max_queue(),
+                         .eos_ids = model.eos_ids,
+                         .context_length = model.context_length});
+  SystemRng rng;
+  const uint64_t incarnation = rng.Next();
+  KvIntake intake(*parts.pool, model.layers, config.node().block_tokens(), clock,
+                  absl::Milliseconds(config.lease_timeout_ms()));
+  const auto receiver = kvcache::KvReceiver::Create(
+      intake, *parts.store, parts.layout,
+      {.incarnation = incarnation, .window_bytes = config.window_bytes()});
+  const auto transfer =
+      kvcache::MakeKvTransferService(*receiver, [](const grpc::ServerContextBase& context) {
+        return server::RequireRole(context, {"prefill"});
+      });
+  DecodeService service({engine, intake, model, parts.layout, clock, config.lease_timeout_ms()});
+  ExpiryTimer timer(intake);
+  engine.Start();
+  BATON_ASSIGN_OR_RETURN(
+      const auto shell,
+      server::NodeShell::Start(config.node(), config.process(), v1::NODE_ROLE_DECODE,
+                               {.incarnation = incarnation,
+                                .layout = kvcache::ToProto(parts.layout),
+                                .model_name = model.name,
+                                .context_length = model.context_length,
+                                .device = parts.device->description(),
+                                .blocks = parts.pool->stats().total},
+                               {&service, transfer.get()}, [&] {
+                                 return LoadOf(engine, *parts.pool, *receiver, service.draining());
+                               }));
+  server::WaitForSignal();
+  spdlog::info("draining {} sequences", service.active());
+  service.StartDraining();
+  shell->StartDraining();
+  server::WaitUntilIdle(absl::Milliseconds(config.process().drain_timeout_ms()),
+                        [&service] { return service.active() == 0; });
+  shell->Stop([&engine] { engine.Stop(); });
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunDecodeNode(const v1::DecodeConfig& config) {
+  const absl::Status status = Run(config);
+  return status.ok() ? 0 : server::ExitCodeFor(status, "baton-decode");
+}
+
+}  // namespace baton::decode_node

@@ -1,0 +1,24 @@
+// Continuous batching: one token a step for every running sequence, chunks for those that must be
+// computed again.
+#pragma once
+
+#include "engine/batch_policy.h"
+
+namespace baton::decode_node {
+
+class DecodePolicy final : public engine::BatchPolicy {
+ public:
+  // At most `batch_max` sequences in a step.
+  explicit DecodePolicy(int32_t batch_max) : batch_max_(batch_max) {}
+
+  // Sequences run in order of arrival. Where the pool cannot give every one of them its next block,
+  // the latest arrivals give up theirs: they wait until the pool holds all that they have written
+  // so far, and are then computed again in chunks between the others' steps. Their output is the
+  // same (design promise 1).
+  engine::StepPlan Plan(const engine::EngineView& view) override;
+
+ private:
+  const int32_t batch_max_;
+};
+
+}  // namespace baton::decode_node

@@ -1,0 +1,86 @@
+#include "engine/assembly.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "kvcache/block_table.h"
+
+namespace baton::engine {
+namespace {
+
+constexpr int64_t kDefaultPoolBytesMax = int64_t{4} << 30;
+
+// MemAvailable of /proc/meminfo; 0 where it cannot be read.
+int64_t AvailableMemory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key, unit;
+  int64_t kib = 0;
+  while (meminfo >> key >> kib) {
+    if (key == "MemAvailable:") return kib * 1024;
+    std::getline(meminfo, unit);
+  }
+  return 0;
+}
+
+absl::StatusOr<int32_t> PoolBlocks(const AssemblyOptions& options,
+                                   const device::KvGeometry& geometry, int64_t context) {
+  const int64_t bytes = options.kv_bytes > 0
+                            ? options.kv_bytes
+                            : std::min(AvailableMemory() / 4, kDefaultPoolBytesMax);
+  const int64_t blocks = std::min<int64_t>(bytes / geometry.BlockBytesTotal(), INT32_MAX);
+  const int32_t needed = kvcache::BlocksFor(context, options.block_tokens);
+  if (blocks < needed) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "KV pool of ", bytes, " bytes holds ", blocks, " blocks of ", geometry.BlockBytesTotal(),
+        " bytes; one sequence of ", context, " tokens needs ", needed, " (",
+        needed * geometry.BlockBytesTotal(), " bytes): raise kv_bytes or lower max_context"));
+  }
+  return static_cast<int32_t>(blocks);
+}
+
+}  // namespace
+
+int UsableCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
+  if (options.block_tokens != 16 && options.block_tokens != 32 && options.block_tokens != 64) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("block_tokens is ", options.block_tokens, ", needs 16, 32 or 64"));
+  }
+  if (options.model.empty()) {
+    return absl::InvalidArgumentError("no model given: --model FILE (GGUF) or folder");
+  }
+  Assembly parts;
+  device::DeviceOptions device = options.device;
+  if (device.threads == 0) device.threads = std::max(1, UsableCpus() / 2);
+  BATON_ASSIGN_OR_RETURN(parts.device, device::CreateDevice(device));
+  models::LoadOptions load;
+  load.max_batch_tokens = options.batch_tokens_max;
+  load.max_context = options.context_max;
+  load.on_progress = options.on_progress;
+  BATON_ASSIGN_OR_RETURN(parts.model, models::LoadModel(options.model, *parts.device, load));
+  const models::ModelConfig& config = parts.model->config();
+  const device::KvGeometry geometry{.layers = config.layers,
+                                    .kv_heads = config.kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .block_tokens = options.block_tokens,
+                                    .dtype = device::DType::kF16};
+  BATON_ASSIGN_OR_RETURN(const int32_t blocks,
+                         PoolBlocks(options, geometry, config.context_length));
+  BATON_ASSIGN_OR_RETURN(parts.store, kvcache::KvStore::Create(*parts.device, geometry, blocks));
+  parts.pool = std::make_unique<kvcache::BlockPool>(blocks);
+  parts.layout = {.geometry = geometry, .model_fingerprint = config.fingerprint};
+  return parts;
+}
+
+}  // namespace baton::engine

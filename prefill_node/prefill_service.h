@@ -1,0 +1,47 @@
+// The Prefill service.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "kvcache/kv_store.h"
+#include "kvcache/transfer/kv_sender.h"
+#include "models/model_config.h"
+#include "prefill_node/prefill_call.h"
+#include "proto/prefill.grpc.pb.h"
+
+namespace baton::prefill_node {
+
+// Thread-safe. Everything passed in must outlive the service, and the service its calls: wait for
+// active() == 0.
+class PrefillService final : public v1::Prefill::CallbackService {
+ public:
+  struct Parts {
+    engine::Engine& engine;
+    const kvcache::KvStore& store;
+    kvcache::KvSender& sender;
+    const models::ModelConfig& config;
+    const Clock& clock;
+  };
+  explicit PrefillService(const Parts& parts) : parts_(parts) {}
+
+  grpc::ServerWriteReactor<v1::PrefillEvent>* Run(grpc::CallbackServerContext* context,
+                                                  const v1::PrefillRequest* request) override;
+
+  // From now on new calls are answered Unavailable.
+  void StartDraining() { draining_ = true; }
+  bool draining() const { return draining_; }
+  // Calls that have not ended.
+  int32_t active() const { return counters_->active; }
+  int64_t kv_bytes_sent() const { return counters_->kv_bytes_sent; }
+
+ private:
+  const Parts parts_;
+  std::atomic<bool> draining_{false};
+  std::atomic<uint64_t> next_id_{1};
+  std::shared_ptr<CallCounters> counters_ = std::make_shared<CallCounters>();
+};
+
+}  // namespace baton::prefill_node

@@ -1,0 +1,107 @@
+#include "server/node_shell.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/process.h"
+#include "server/tls.h"
+
+namespace baton::server {
+namespace {
+
+std::string RoleName(v1::NodeRole role) {
+  return role == v1::NODE_ROLE_PREFILL ? "prefill" : "decode";
+}
+
+// "<role>-<host>-<port>", with nothing but letters, digits, dots and dashes.
+std::string DefaultNodeId(const std::string& role, const std::string& address) {
+  std::string id = absl::StrCat(role, "-", address);
+  for (char& c : id) {
+    if (c == ':' || c == '[' || c == ']') c = '-';
+  }
+  return id;
+}
+
+bool IsWildcard(const std::string& address) {
+  return absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:") ||
+         absl::StartsWith(address, "*:");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NodeShell>> NodeShell::Start(
+    const v1::NodeConfig& config, const v1::ProcessConfig& process, v1::NodeRole role,
+    const Description& description, const std::vector<grpc::Service*>& services,
+    std::function<v1::NodeLoad()> load) {
+  if (config.advertise().empty() && IsWildcard(config.listen())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listening on ", config.listen(),
+                     " needs --advertise HOST:PORT: the address at which other processes reach "
+                     "this node"));
+  }
+  const TlsOptions tls{.certs_folder = process.certs(), .insecure = process.insecure()};
+  std::unique_ptr<NodeShell> shell(new NodeShell);
+  BATON_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
+                         ChannelCredentials(tls, config.router()));
+  BATON_ASSIGN_OR_RETURN(shell->server_, GrpcServer::Start(config.listen(), tls, services));
+  const std::string address =
+      config.advertise().empty() ? shell->server_->address() : config.advertise();
+  const std::string name = RoleName(role);
+  const std::string id = config.node_id().empty() ? DefaultNodeId(name, address) : config.node_id();
+  v1::NodeHello hello;
+  hello.set_node_id(id);
+  hello.set_role(role);
+  hello.set_address(address);
+  hello.set_incarnation(description.incarnation);
+  *hello.mutable_layout() = description.layout;
+  hello.set_model_name(description.model_name);
+  hello.set_context_length(description.context_length);
+  hello.set_version(BATON_VERSION);
+  hello.set_device(description.device);
+  shell->server_->SetServing(true);
+  AnnounceReady(name, absl::StrCat("address=", address, " node_id=", id, " device=\"",
+                                   description.device, "\" kv_blocks=", description.blocks));
+  spdlog::info("{} listens on {}, device {}, {} KV blocks", id, address, description.device,
+               description.blocks);
+  shell->registration_ = std::make_unique<Registration>(
+      grpc::CreateCustomChannel(config.router(), credentials, InternalChannelArguments()),
+      Registration::Options{.hello = hello,
+                            .interval = absl::Milliseconds(config.heartbeat_interval_ms()),
+                            .load = std::move(load),
+                            .on_change = [router = config.router()](const absl::Status& status) {
+                              if (status.ok()) {
+                                spdlog::info("joined the router at {}", router);
+                              } else {
+                                spdlog::warn(
+                                    "not registered with the router at {}: {}; trying again",
+                                    router, std::string(status.message()));
+                              }
+                            }});
+  return shell;
+}
+
+void NodeShell::StartDraining() {
+  server_->SetServing(false);
+  registration_->ReportNow();
+}
+
+void NodeShell::Stop(const std::function<void()>& end_calls) {
+  registration_.reset();
+  end_calls();
+  server_->Shutdown(absl::Seconds(1));
+}
+
+std::function<void(float)> LoadProgress(const std::string& model) {
+  return [model, shown = -1](float fraction) mutable {
+    const int tenths = static_cast<int>(fraction * 10);
+    if (tenths == shown) return;
+    shown = tenths;
+    std::fprintf(stderr, "loading %s: %d %%\n", model.c_str(), tenths * 10);
+  };
+}
+
+}  // namespace baton::server

@@ -1,0 +1,59 @@
+// A node's membership in a cluster: one stream to the router, kept open and opened again.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "proto/node.pb.h"
+
+namespace grpc {
+class ClientContext;
+}
+
+namespace baton::server {
+
+// Says hello, then reports the load at every interval, from a thread of its own. When the router
+// goes away or refuses, it tries again after 100 ms to 1 s.
+class Registration {
+ public:
+  struct Options {
+    v1::NodeHello hello;
+    absl::Duration interval;             // between load reports
+    std::function<v1::NodeLoad()> load;  // called on the registration's thread
+    std::function<void(absl::Status)>
+        on_change;  // OK: joined; otherwise why not. Called when it changes
+  };
+
+  Registration(std::shared_ptr<grpc::Channel> router, Options options);
+  ~Registration();  // leaves
+
+  // Sends a report now instead of at the next interval (draining started).
+  void ReportNow();
+
+ private:
+  void Loop();
+  // One membership, until the stream breaks.
+  absl::Status Join();
+  // Waits for the interval, ReportNow or the end; false: the end.
+  bool WaitFor(absl::Duration time);
+  void Tell(absl::Status status);
+
+  const std::shared_ptr<grpc::Channel> router_;
+  const Options options_;
+  Mutex mutex_;
+  CondVar wake_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool report_now_ ABSL_GUARDED_BY(mutex_) = false;
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of the open stream
+  absl::Status told_ = absl::UnknownError("");                      // registration's thread only
+  std::thread thread_;
+};
+
+}  // namespace baton::server
