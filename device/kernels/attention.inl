@@ -1,8 +1,10 @@
-// Attention of some rows over one span of 256 keys. Included inside a namespace, after the lanes and float_ops.inl.
+// Attention of some rows over one span of 256 keys. Included inside a namespace, after the lanes
+// and float_ops.inl.
 //
-// Keys are walked in tiles of 64 at absolute positions. A tile is first brought into scratch as floats: keys [dim][64],
-// values [64][padded dim]; then every row uses it. Per row: scores are fma chains over the dimension, one key a lane; an
-// online softmax (Milakov & Gimelshein 2018) per tile; values are fma chains over the keys, one dimension a lane.
+// Keys are walked in tiles of 64 at absolute positions. A tile is first brought into scratch as
+// floats: keys [dim][64], values [64][padded dim]; then every row uses it. Per row: scores are fma
+// chains over the dimension, one key a lane; an online softmax (Milakov & Gimelshein 2018) per
+// tile; values are fma chains over the keys, one dimension a lane.
 
 static inline int32_t Padded(int32_t dim) { return (dim + 15) / 16 * 16; }
 
@@ -97,7 +99,8 @@ static inline void Softmax(float* scores, int64_t visible, float* highest, V* su
   }
 }
 
-// values += weights * tile, for R rows and N vectors of the dimension; all rows see the keys [begin, end).
+// values += weights * tile, for R rows and N vectors of the dimension; all rows see the keys
+// [begin, end).
 template <int R, int N>
 static inline void Mix(const float* weights, const float* tile, int32_t padded, int64_t begin,
                        int64_t end, float* values) {
@@ -199,8 +202,8 @@ static void Merge(float* into_highest, float* into_sum, float* into_values, floa
   const float factor = Exp1(highest - now);
   *into_sum = __builtin_fmaf(sum, factor, *into_sum * old_factor);
   for (int32_t d = 0; d < padded; d += 16) {
-    Store(into_values + d, Fma(Load(values + d), Set1(factor),
-                               Mul(Load(into_values + d), Set1(old_factor))));
+    Store(into_values + d,
+          Fma(Load(values + d), Set1(factor), Mul(Load(into_values + d), Set1(old_factor))));
   }
   *into_highest = now;
 }

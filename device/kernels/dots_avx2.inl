@@ -1,5 +1,6 @@
-// Integer dot products on AVX2. Nibbles (0..15) times int8 summed over eight k-quads stay below 2^15 (15 * 127 * 2 * 8 =
-// 30,480), so they accumulate in 16 bits; int8 weights go through |w| * sign(a, w), at most 2 * 128 * 127, widened at once.
+// Integer dot products on AVX2. Nibbles (0..15) times int8 summed over eight k-quads stay below
+// 2^15 (15 * 127 * 2 * 8 = 30,480), so they accumulate in 16 bits; int8 weights go through |w| *
+// sign(a, w), at most 2 * 128 * 127, widened at once.
 
 static constexpr int kTileRows = 2;
 static constexpr int kTileStrips = 1;

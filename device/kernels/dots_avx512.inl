@@ -1,10 +1,12 @@
-// Integer dot products on AVX-512 VNNI. A panel line is 64 bytes, 16 rows x 4 k, unsigned: nibbles as they are, int8 with 128
-// added; vpdpbusd multiplies it with four activations broadcast to every row.
+// Integer dot products on AVX-512 VNNI. A panel line is 64 bytes, 16 rows x 4 k, unsigned: nibbles
+// as they are, int8 with 128 added; vpdpbusd multiplies it with four activations broadcast to every
+// row.
 
 static constexpr int kTileRows = 6;
 static constexpr int kTileStrips = 2;
 
-// What the unsigned form of the weights adds per unit of the activations' sum, to be taken off again.
+// What the unsigned form of the weights adds per unit of the activations' sum, to be taken off
+// again.
 template <Form F>
 static constexpr int32_t PanelOffset() {
   return F == Form::kW4Min ? 0 : F == Form::kW4 ? -8 : -128;
@@ -29,7 +31,8 @@ static inline void BuildPanelGroup(const uint8_t* tile, uint8_t* panel) {
   if (F == Form::kW8) {
     const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
     for (int j = 0; j < 8; ++j) {
-      _mm512_storeu_si512(panel + j * 64, _mm512_xor_si512(_mm512_loadu_si512(tile + j * 64), bias));
+      _mm512_storeu_si512(panel + j * 64,
+                          _mm512_xor_si512(_mm512_loadu_si512(tile + j * 64), bias));
     }
     return;
   }
@@ -37,8 +40,7 @@ static inline void BuildPanelGroup(const uint8_t* tile, uint8_t* panel) {
   for (int j = 0; j < 4; ++j) {
     const __m512i line = _mm512_loadu_si512(tile + j * 64);
     _mm512_storeu_si512(panel + j * 64, _mm512_and_si512(line, mask));
-    _mm512_storeu_si512(panel + (j + 4) * 64,
-                        _mm512_and_si512(_mm512_srli_epi16(line, 4), mask));
+    _mm512_storeu_si512(panel + (j + 4) * 64, _mm512_and_si512(_mm512_srli_epi16(line, 4), mask));
   }
 }
 

@@ -1,8 +1,8 @@
-// Norm, quantisation, rotation, exp: elementwise and reducing float ops over the sixteen lanes. Included inside a
-// namespace, after the lanes.
+// Norm, quantisation, rotation, exp: elementwise and reducing float ops over the sixteen lanes.
+// Included inside a namespace, after the lanes.
 
-// exp(x), relative error below 2e-7: x = n ln2 + r, degree-6 polynomial in r (Cephes expf), times 2^n.
-// Below -87.3 the result is +0, also for -infinity and NaN; above 88 it is that of 88.
+// exp(x), relative error below 2e-7: x = n ln2 + r, degree-6 polynomial in r (Cephes expf), times
+// 2^n. Below -87.3 the result is +0, also for -infinity and NaN; above 88 it is that of 88.
 static inline V Exp(V x) {
   const V low = Set1(-87.3f);
   const V clamped = Min(Max(x, low), Set1(88.0f));
@@ -46,7 +46,8 @@ static inline void StoreTail(float* p, V x, int64_t count) {
 static void SiluTimesMany(const float* gate, const float* up, int64_t n, float* out) {
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) Store(out + i, SiluTimes(Load(gate + i), Load(up + i)));
-  if (i < n) StoreTail(out + i, SiluTimes(LoadTail(gate + i, n - i), LoadTail(up + i, n - i)), n - i);
+  if (i < n)
+    StoreTail(out + i, SiluTimes(LoadTail(gate + i, n - i), LoadTail(up + i, n - i)), n - i);
 }
 
 static void RmsNorm(const float* in, const float* gain, float epsilon, int64_t cols, float* out) {

@@ -1,5 +1,5 @@
-// Sixteen float lanes and sixteen integer lanes on AVX2, FMA and F16C: two registers each. Included inside a namespace; see
-// lanes_scalar.inl for the meaning of each function.
+// Sixteen float lanes and sixteen integer lanes on AVX2, FMA and F16C: two registers each. Included
+// inside a namespace; see lanes_scalar.inl for the meaning of each function.
 
 struct V {
   __m256 a, b;  // lanes 0..7, lanes 8..15
@@ -47,8 +47,8 @@ static inline V RoundEven(V x) {
   return {_mm256_round_ps(x.a, kNearest), _mm256_round_ps(x.b, kNearest)};
 }
 static inline __m256 Power8(__m256 n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(
-      _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 static inline V PowerOfTwo(V n) { return {Power8(n.a), Power8(n.b)}; }
 static inline V ZeroWhereLess(V x, V limit, V result) {
@@ -64,9 +64,8 @@ static inline V KeepFirst(V x, int count, V other) {
 }
 static inline void StoreInt8(int8_t* p, V x) {
   // packs works within 128-bit halves: the permutation puts the lanes back in order.
-  const __m256i words =
-      _mm256_permute4x64_epi64(_mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)),
-                               0xd8);
+  const __m256i words = _mm256_permute4x64_epi64(
+      _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)), 0xd8);
   const __m128i bytes =
       _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);

@@ -1,5 +1,5 @@
-// Sixteen float lanes and sixteen integer lanes on AVX-512. Included inside a namespace; see lanes_scalar.inl for the
-// meaning of each function: all ISA levels compute the same bits.
+// Sixteen float lanes and sixteen integer lanes on AVX-512. Included inside a namespace; see
+// lanes_scalar.inl for the meaning of each function: all ISA levels compute the same bits.
 
 struct V {
   __m512 v;
@@ -35,8 +35,8 @@ static inline V RoundEven(V a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 static inline V PowerOfTwo(V n) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(
-      _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
 }
 static inline V ZeroWhereLess(V a, V limit, V result) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, limit.v, _CMP_GE_OQ), result.v)};
@@ -53,8 +53,7 @@ static inline float FoldAdd8(__m256 a) {
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
 }
 static inline float SumTree(V a) {
-  return FoldAdd8(
-      _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
+  return FoldAdd8(_mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
 }
 static inline float MaxLane(V a) { return _mm512_reduce_max_ps(a.v); }
 

@@ -1,5 +1,5 @@
-// Sixteen float lanes and sixteen integer lanes in plain C++: the definition that the vector levels reproduce bit for bit.
-// Included inside a namespace.
+// Sixteen float lanes and sixteen integer lanes in plain C++: the definition that the vector levels
+// reproduce bit for bit. Included inside a namespace.
 
 struct V {
   float lane[16];

@@ -1,10 +1,10 @@
-// Linear layers over packed weights: tiles of strips times rows. Included inside a namespace, after the lanes, float_ops.inl
-// and dots_<isa>.inl, which gives
+// Linear layers over packed weights: tiles of strips times rows. Included inside a namespace, after
+// the lanes, float_ops.inl and dots_<isa>.inl, which gives
 //   DotsPanel<S, T>   integer dot products of one group of S unpacked strips with T rows
 //   DotsPacked<F, T>  the same for one packed strip
 //   BuildPanelGroup<F>, PanelOffset<F>(), kTileRows, kTileStrips
-// An output is y = fma(float(dot), d * scale, y) per group in ascending order, then y = fma(m, scale * float(sum), y) where
-// the form has a minimum.
+// An output is y = fma(float(dot), d * scale, y) per group in ascending order, then y = fma(m,
+// scale * float(sum), y) where the form has a minimum.
 
 // One strip as a tile reads it.
 struct Strip {
@@ -215,7 +215,8 @@ static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const
     RunRows<F, Path::kFloat, Gated, S>(strips, strip, in, out);
   } else {
     if (panels) {
-      for (int s = 0; s < S; ++s) scratch = BuildPanel<F>(&strips[s], in.cols / kGroupCols, scratch);
+      for (int s = 0; s < S; ++s)
+        scratch = BuildPanel<F>(&strips[s], in.cols / kGroupCols, scratch);
       RunRows<F, Path::kPanel, Gated, S>(strips, strip, in, out);
     } else {
       RunRows<F, Path::kPacked, Gated, S>(strips, strip, in, out);
@@ -248,14 +249,26 @@ static void GatedOf(const PackedView& gate, const PackedView& up, int64_t begin,
   }
 }
 
-#define BATON_FOR_EACH_FORM(call)                 \
-  switch (form) {                                 \
-    case Form::kW4Min: call(Form::kW4Min); break; \
-    case Form::kW4: call(Form::kW4); break;       \
-    case Form::kW8: call(Form::kW8); break;       \
-    case Form::kF32: call(Form::kF32); break;     \
-    case Form::kF16: call(Form::kF16); break;     \
-    case Form::kBF16: call(Form::kBF16); break;   \
+#define BATON_FOR_EACH_FORM(call) \
+  switch (form) {                 \
+    case Form::kW4Min:            \
+      call(Form::kW4Min);         \
+      break;                      \
+    case Form::kW4:               \
+      call(Form::kW4);            \
+      break;                      \
+    case Form::kW8:               \
+      call(Form::kW8);            \
+      break;                      \
+    case Form::kF32:              \
+      call(Form::kF32);           \
+      break;                      \
+    case Form::kF16:              \
+      call(Form::kF16);           \
+      break;                      \
+    case Form::kBF16:             \
+      call(Form::kBF16);          \
+      break;                      \
   }
 
 static void Linear(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
