@@ -1,4 +1,5 @@
-// The subcommands of `baton`. Each function adds one to `app`; when it is chosen, its callback stores the exit code.
+// The subcommands of `baton`. Each function adds one to `app`; when it is chosen, its callback
+// stores the exit code.
 #pragma once
 
 namespace CLI {
@@ -9,6 +10,7 @@ namespace baton::cli {
 
 void AddServeCommand(CLI::App& app, int* exit_code);
 void AddChatCommand(CLI::App& app, int* exit_code);
+void AddHealthCommand(CLI::App& app, int* exit_code);
 void AddCertsCommand(CLI::App& app, int* exit_code);
 void AddScoreCommand(CLI::App& app, int* exit_code);
 void AddPerplexityCommand(CLI::App& app, int* exit_code);
