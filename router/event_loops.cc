@@ -68,6 +68,14 @@ void EventLoops::Stop() {
   for (const auto& loop : loops_) {
     if (loop->thread.joinable()) loop->thread.join();
   }
+  // Tasks may queue others, also on other loops.
+  for (size_t ran = 1; ran > 0;) {
+    ran = 0;
+    for (const auto& loop : loops_) {
+      loop->context.restart();
+      ran += loop->context.poll();
+    }
+  }
 }
 
 }  // namespace baton::router

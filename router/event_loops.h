@@ -29,7 +29,7 @@ class EventLoops {
 
   // Whether every loop has run something within the last `limit`. Thread-safe.
   bool Alive(absl::Duration limit) const;
-  // Ends the loops and joins their threads. What is still queued is destroyed, not run.
+  // Joins the threads, then runs on the calling thread what is still queued and ready. Idempotent.
   void Stop();
 
  private:

@@ -46,7 +46,12 @@ absl::Status HttpListener::Bind(const std::string& host, int port) {
     return absl::UnavailableError(
         absl::StrCat("HTTP: cannot resolve ", host, ": ", error.message()));
   }
-  const tcp::endpoint endpoint = found.begin()->endpoint();
+  // A name that has both kinds of address, as localhost, is served at the older one, where clients
+  // look first.
+  tcp::endpoint endpoint = found.begin()->endpoint();
+  for (const auto& entry : found) {
+    if (entry.endpoint().protocol() == tcp::v4()) endpoint = entry.endpoint();
+  }
   acceptor_.open(endpoint.protocol(), error);
   if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor_.bind(endpoint, error);

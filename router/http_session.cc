@@ -1,6 +1,7 @@
 // Reading requests and writing replies. Generation is in http_generation.cc.
 #include "router/http_session.h"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -134,8 +135,10 @@ HttpSession::Awaitable<bool> HttpSession::ReadRequest(Parser& parser, ReplyHead&
     const bool written = co_await Write("HTTP/1.1 100 Continue\r\n\r\n");
     if (!written) co_return false;
   }
+  const Clock::time_point latest = Clock::now() + limits_.body_total_timeout;
   while (!parser.is_done()) {
-    Arm(limits_.body_timeout);
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(latest - Clock::now());
+    Arm(std::min(limits_.body_timeout, left));
     co_await http::async_read_some(socket_, buffer_, parser, asio::redirect_error(kAwait, error));
     if (error) co_return co_await RefuseRead(error, head);
   }

@@ -26,7 +26,8 @@ struct HttpLimits {
   uint64_t body_bytes = 8 * 1024 * 1024;
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds idle_timeout{60'000};
-  std::chrono::milliseconds body_timeout{10'000};   // without progress
+  std::chrono::milliseconds body_timeout{10'000};  // without progress
+  std::chrono::milliseconds body_total_timeout{120'000};
   std::chrono::milliseconds write_timeout{30'000};  // without progress
   size_t outbox_bytes =
       1 << 20;  // unsent text of a stream; more means that the client does not read

@@ -1,6 +1,8 @@
 // baton-router: the process that clients talk to.
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
+
 #include "absl/strings/str_cat.h"
 #include "router/router_node.h"
 #include "server/config.h"
@@ -31,8 +33,10 @@ int Main(int argc, char** argv) {
   const bool idle = server::WaitUntilIdle(absl::Milliseconds(config.process().drain_timeout_ms()),
                                           [&] { return (*node)->idle(); });
   if (!idle) spdlog::warn("running requests are cut off");
-  (*node)->Stop();
+  const bool ended = (*node)->Stop();
   spdlog::info("stopped");
+  spdlog::shutdown();
+  if (!ended) std::_Exit(0);
   return 0;
 }
 

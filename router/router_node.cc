@@ -97,8 +97,11 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   const server::TlsOptions tls = TlsOf(config_);
   BATON_ASSIGN_OR_RETURN(
       cluster_grpc_, server::GrpcServer::Start(config_.cluster_listen(), tls, {registry_.get()}));
-  BATON_ASSIGN_OR_RETURN(public_grpc_,
-                         server::GrpcServer::Start(config_.grpc_listen(), tls, {inference_.get()}));
+  // Like the HTTP API, its gRPC twin is plain for clients on this machine; beyond it, it needs TLS.
+  server::TlsOptions public_tls = tls;
+  if (server::IsLoopback(config_.grpc_listen())) public_tls.certs_folder.clear();
+  BATON_ASSIGN_OR_RETURN(public_grpc_, server::GrpcServer::Start(config_.grpc_listen(), public_tls,
+                                                                 {inference_.get()}));
   HttpLimits http_limits = limits;
   http_limits.body_bytes = static_cast<uint64_t>(config_.max_body_bytes());
   BATON_ASSIGN_OR_RETURN(
@@ -122,17 +125,20 @@ void RouterNode::StartDraining() {
   public_grpc_->SetServing(false);
 }
 
-void RouterNode::Stop() {
-  if (std::exchange(stopped_, true)) return;
+bool RouterNode::Stop() {
+  if (std::exchange(stopped_, true)) return ended_in_time_;
   admission_.StartDraining();
-  if (http_) http_->Stop(kStopTimeout);
+  if (http_) ended_in_time_ = http_->Stop(kStopTimeout);
   if (public_grpc_) public_grpc_->Shutdown(absl::ZeroDuration());
   if (cluster_grpc_) cluster_grpc_->Shutdown(absl::ZeroDuration());
   if (leases_) leases_->Stop();
   // The calls to nodes post to the loops until they have ended.
   if (cluster_) cluster_->LoseAll();
-  if (!open_calls_.WaitUntilNone(kStopTimeout)) spdlog::warn("some calls to nodes did not end");
+  ended_in_time_ = open_calls_.WaitUntilNone(kStopTimeout) && ended_in_time_;
+  if (!ended_in_time_) spdlog::warn("some connections or calls did not end in time");
+  if (sweep_) boost::asio::post(loops_->first(), [this] { sweep_->cancel(); });
   if (loops_) loops_->Stop();
+  return ended_in_time_;
 }
 
 }  // namespace baton::router

@@ -33,8 +33,9 @@ class RouterNode {
   // From now on new requests are answered with 503; running ones go on.
   void StartDraining();
   bool idle() const { return admission_.running() == 0; }
-  // Cuts what is still running and ends all threads. Called by the destructor.
-  void Stop();
+  // Cuts what is still running and ends all threads. False when a connection or a call would not
+  // end in time: then the process must leave without destroying this. Called by the destructor.
+  bool Stop();
 
   RouterContext& context() { return *context_; }
 
@@ -65,6 +66,7 @@ class RouterNode {
   std::unique_ptr<server::GrpcServer> cluster_grpc_;
   std::shared_ptr<HttpListener> http_;
   bool stopped_ = false;
+  bool ended_in_time_ = true;
 };
 
 }  // namespace baton::router

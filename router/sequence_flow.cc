@@ -211,8 +211,10 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   router_.metrics.prefill_retries.Add();
   if (decodes && lease_lost) {
     if (!output_.empty()) return Fail(*last_error_);
-    tried_.insert(decode_node_->client);
+    // A lease that ran out may be had anew; a node that restarted or differs is another matter.
+    if (status.code() == absl::StatusCode::kFailedPrecondition) tried_.insert(decode_node_->client);
     DropDecode();
+    early_.clear();
     return Attempt();
   }
   tried_.insert(prefill_node_->client);

@@ -286,6 +286,25 @@ TEST_F(GenerationTest, ManyClientsWithOneRequestIdGetTheirOwnAnswers) {
   for (int i = 0; i < 8; ++i) EXPECT_EQ(texts[i], std::string(20, static_cast<char>('a' + i)));
 }
 
+TEST_F(GenerationTest, TheRouterAddsLessThanAMillisecondAtTheMedian) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers change the times";
+#endif
+  StartCluster();
+  fakes::NodeScript script;
+  script.token_ms = 2;
+  decode->SetScript(script);
+  for (int i = 0; i < 20; ++i) {
+    Ask("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":20,\"stream\":true}");
+  }
+  for (const char* name : {"baton_router_relay_seconds", "baton_router_dispatch_seconds"}) {
+    const double within = Metric(absl::StrCat(name, "_bucket{le=\"0.001\"}"));
+    const double all = Metric(absl::StrCat(name, "_count"));
+    EXPECT_GT(all, 0) << name;
+    EXPECT_GE(within, all / 2) << name;
+  }
+}
+
 TEST_F(GenerationTest, SeedsAreDrawnWhereNoneIsGivenAndTicketsAreNeverUsedTwice) {
   StartCluster();
   for (int i = 0; i < 5; ++i) Ask("/v1/completions", "{\"prompt\":\"x\",\"n\":2}");
