@@ -45,7 +45,8 @@ std::optional<size_t> PickDecode(absl::Span<const DecodeCandidate> candidates,
   return Best(candidates, turn, [&](const DecodeCandidate& node) -> std::optional<double> {
     if (!node.available || prompt_tokens + 1 > node.context_length) return std::nullopt;
     const int64_t needed = (prompt_tokens + node.block_tokens) / node.block_tokens;
-    if (needed > node.blocks_total) return std::nullopt;
+    // A node that has just joined has not said yet how many blocks it has.
+    if (node.blocks_total > 0 && needed > node.blocks_total) return std::nullopt;
     return 0.5 * FreeBlocksScore(node.blocks_free, needed, node.blocks_total) +
            0.5 * BatchScore(node.sequences);
   });
