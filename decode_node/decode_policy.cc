@@ -9,6 +9,16 @@ namespace {
 // late.
 constexpr int64_t kRecomputeTokens = 64;
 
+// Blocks of the arrivals after `sequence`.
+int32_t BlocksAfter(const engine::Sequence* sequence,
+                    const std::vector<engine::Sequence*>& arrivals) {
+  int32_t blocks = 0;
+  for (auto it = arrivals.rbegin(); it != arrivals.rend() && *it != sequence; ++it) {
+    blocks += (*it)->blocks.size();
+  }
+  return blocks;
+}
+
 }  // namespace
 
 engine::StepPlan DecodePolicy::Plan(const engine::EngineView& view) {
@@ -31,12 +41,15 @@ engine::StepPlan DecodePolicy::Plan(const engine::EngineView& view) {
     const int32_t lacking =
         fresh ? BlocksLacking(*sequence, sequence->uncomputed() + 1, view.block_tokens)
               : BlocksLacking(*sequence, take, view.block_tokens);
-    while (free < lacking && !fresh && !victims.empty() && victims.back() != sequence) {
-      engine::Sequence* victim = victims.back();
-      victims.pop_back();
-      if (victim->blocks.size() == 0) continue;
-      free += victim->blocks.size();
-      plan.preempt.push_back(victim);
+    // Nothing is taken from the later ones where all of it would not be enough.
+    if (free < lacking && free + BlocksAfter(sequence, victims) >= lacking) {
+      while (free < lacking) {
+        engine::Sequence* victim = victims.back();
+        victims.pop_back();
+        if (victim->blocks.size() == 0) continue;
+        free += victim->blocks.size();
+        plan.preempt.push_back(victim);
+      }
     }
     if (free < lacking) {
       if (fresh) break;  // and nobody later overtakes it

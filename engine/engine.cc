@@ -97,6 +97,7 @@ bool Engine::TakeInbox(bool idle) {
   std::vector<std::unique_ptr<Sequence>> submitted;
   std::vector<uint64_t> cancelled;
   bool stop;
+  UpdateQueueStats();
   {
     MutexLock lock(mutex_);
     const auto has_work = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -120,12 +121,7 @@ bool Engine::TakeInbox(bool idle) {
                                     [id](const auto& s) { return s->id == id; });
     if (found != sequences_.end()) Finish(found->get(), absl::CancelledError("cancelled"));
   }
-  int64_t queued = 0;
-  for (const auto& sequence : sequences_) queued += sequence->uncomputed();
-  {
-    MutexLock lock(mutex_);
-    stats_.tokens_queued = queued;
-  }
+  UpdateQueueStats();
   return !stop;
 }
 
@@ -259,13 +255,20 @@ void Engine::Finish(Sequence* sequence, absl::Status status) {
   listener->OnFinished(std::move(owned), std::move(status));
 }
 
-void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
-  int64_t tokens = 0, queued = 0, drawn = 0;
+void Engine::UpdateQueueStats() {
+  int64_t queued = 0;
   int32_t preempted = 0;
   for (const auto& sequence : sequences_) {
     queued += sequence->uncomputed();
     if (sequence->preemptions > 0 && sequence->computed == 0) ++preempted;
   }
+  MutexLock lock(mutex_);
+  stats_.tokens_queued = queued;
+  stats_.preempted = preempted;
+}
+
+void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
+  int64_t tokens = 0, drawn = 0;
   for (const StepPlan::Item& item : plan.run) {
     tokens += item.tokens;
     drawn += item.tokens == item.sequence->uncomputed() ? 1 : 0;
@@ -273,8 +276,6 @@ void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
   const double seconds = std::max(absl::ToDoubleSeconds(took), 1e-9);
   MutexLock lock(mutex_);
   stats_.running = static_cast<int32_t>(plan.run.size());
-  stats_.preempted = preempted;
-  stats_.tokens_queued = queued - tokens;
   stats_.tokens_computed += tokens;
   stats_.tokens_drawn += drawn;
   stats_.tokens_per_s = Average(stats_.tokens_per_s, static_cast<double>(tokens) / seconds);

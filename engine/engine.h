@@ -67,6 +67,8 @@ class Engine {
   void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
   FinishReason ReasonAfter(const Sequence& sequence, int32_t token) const;
   void Finish(Sequence* sequence, absl::Status status);
+  // What waits now, also when no step follows.
+  void UpdateQueueStats();
   void UpdateStats(const StepPlan& plan, absl::Duration took);
 
   models::Model& model_;

@@ -14,6 +14,13 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+// Penalties may leave the range of a float; an infinite logit would make weights that are no
+// numbers.
+float ToLogit(double value) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(value, -kMost, kMost));
+}
+
 // Higher first; equal scores by id, so that the order is total.
 bool Better(const TokenLogprob& a, const TokenLogprob& b) {
   return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
@@ -64,8 +71,8 @@ void ApplyPenalties(const SamplingParams& params, const SampleContext& context,
     for (const int32_t id : seen) {
       if (!in_range(id)) continue;
       float& logit = (*logits)[id];
-      logit = static_cast<float>(logit > 0 ? logit / params.repetition_penalty
-                                           : logit * params.repetition_penalty);
+      logit = ToLogit(logit > 0 ? logit / params.repetition_penalty
+                                : logit * params.repetition_penalty);
     }
   }
   if (params.frequency_penalty != 0.0 || params.presence_penalty != 0.0) {
@@ -73,12 +80,12 @@ void ApplyPenalties(const SamplingParams& params, const SampleContext& context,
     for (const int32_t id : context.tokens.subspan(context.prompt_tokens)) ++counts[id];
     for (const auto& [id, count] : counts) {
       if (!in_range(id)) continue;
-      (*logits)[id] = static_cast<float>((*logits)[id] - params.frequency_penalty * count -
-                                         params.presence_penalty);
+      (*logits)[id] =
+          ToLogit((*logits)[id] - params.frequency_penalty * count - params.presence_penalty);
     }
   }
   for (const LogitBias& bias : params.logit_bias) {
-    if (in_range(bias.id)) (*logits)[bias.id] += bias.bias;
+    if (in_range(bias.id)) (*logits)[bias.id] = ToLogit(double{(*logits)[bias.id]} + bias.bias);
   }
 }
 
@@ -86,16 +93,16 @@ int32_t ArgMax(const std::vector<float>& logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// A token that may be drawn: its logit after penalties over the temperature, and its weight
-// exp(score - highest score).
+// A token that may be drawn: its logit after penalties, and its weight
+// exp((logit - highest logit) / temperature), which is a number however small the temperature is.
 struct Candidate {
   int32_t id;
-  float score;
+  float logit;
   double weight;
 };
 
 bool Likelier(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score > b.score : a.id < b.id;
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
 // What top-k leaves, in order of ids, with weights.
@@ -104,8 +111,7 @@ std::vector<Candidate> Candidates(const std::vector<float>& logits, const Sampli
   candidates.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] == kNever) continue;
-    candidates.push_back(
-        {static_cast<int32_t>(i), static_cast<float>(double{logits[i]} / params.temperature), 0});
+    candidates.push_back({static_cast<int32_t>(i), logits[i], 0});
   }
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates.size()) {
     std::nth_element(candidates.begin(), candidates.begin() + params.top_k - 1, candidates.end(),
@@ -114,8 +120,8 @@ std::vector<Candidate> Candidates(const std::vector<float>& logits, const Sampli
     std::sort(candidates.begin(), candidates.end(),
               [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   }
-  const double highest = std::min_element(candidates.begin(), candidates.end(), Likelier)->score;
-  for (Candidate& c : candidates) c.weight = std::exp(c.score - highest);
+  const double highest = std::min_element(candidates.begin(), candidates.end(), Likelier)->logit;
+  for (Candidate& c : candidates) c.weight = std::exp((c.logit - highest) / params.temperature);
   return candidates;
 }
 
@@ -168,6 +174,12 @@ absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const Sampli
   ApplyPenalties(params, context, &adjusted);
   for (const int32_t id : context.banned_ids) {
     if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) adjusted[id] = kNever;
+  }
+  if (std::all_of(adjusted.begin(), adjusted.end(), [](float logit) { return logit == kNever; })) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sampler: all ", adjusted.size(),
+                     " tokens are banned here: min_tokens with stop tokens "
+                     "that leave nothing to draw"));
   }
   SampledToken sampled;
   if (params.temperature <= 0.0) {

@@ -33,7 +33,7 @@ struct SampleContext {
 // Draws a token: penalties, bias, temperature, top-k, top-p, min-p, then one uniform number that
 // depends on nothing but (seed, position), so that a continuation needs no hidden state. Greedy
 // takes the lowest id among equals. The same inputs give the same token on every machine. Internal
-// when a logit is not finite (names its index).
+// when a logit is not finite (names its index), InvalidArgument when every token is banned.
 absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const SamplingParams& params,
                                     const SampleContext& context);
 

@@ -80,13 +80,15 @@ void PrefillCall::OnToken(const engine::Sequence& sequence, const engine::Sample
 }
 
 void PrefillCall::OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) {
-  if (!status.ok() && handoff_ != nullptr) handoff_->Cancel();
+  const bool failed = !status.ok();
   {
     MutexLock lock(mutex_);
     engine_through_ = true;
     engine_status_ = std::move(status);
     sequence_ = std::move(sequence);
   }
+  // After the status is set: it is the cause, and the cancelled hand-over its effect.
+  if (failed && handoff_ != nullptr) handoff_->Cancel();
   EndWhenThrough();
 }
 

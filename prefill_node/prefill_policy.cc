@@ -7,11 +7,11 @@ namespace {
 
 constexpr int64_t kSharers = 4;
 
-// The longest chunk of at most `room` tokens that ends at a block's or the prompt's end; 0 when
-// none fits.
-int64_t Chunk(const engine::Sequence& sequence, int64_t room, int32_t block_tokens) {
+// The longest chunk of at most `room` tokens that ends at a multiple of `unit` or at the prompt's
+// end; 0 when none fits.
+int64_t Chunk(const engine::Sequence& sequence, int64_t room, int32_t unit) {
   if (sequence.uncomputed() <= room) return sequence.uncomputed();
-  const int64_t end = (sequence.computed + room) / block_tokens * block_tokens;
+  const int64_t end = (sequence.computed + room) / unit * unit;
   return std::max<int64_t>(end - sequence.computed, 0);
 }
 
@@ -37,15 +37,17 @@ engine::StepPlan PrefillPolicy::Plan(const engine::EngineView& view) {
   engine::StepPlan plan;
   if (ready.empty()) return plan;
   int64_t room = std::min(step_tokens_, view.batch_tokens_max);
+  // Steps that are smaller than a block cannot end where blocks do.
+  const int32_t unit = room < view.block_tokens ? 1 : view.block_tokens;
   const int64_t share = std::max<int64_t>(room / static_cast<int64_t>(ready.size()),
                                           std::min<int64_t>(room, view.block_tokens));
   for (engine::Sequence* sequence : ready) {
-    const int64_t take = Chunk(*sequence, std::min(share, room), view.block_tokens);
+    const int64_t take = Chunk(*sequence, std::min(share, room), unit);
     plan.run.push_back({sequence, take});
     room -= take;
   }
   for (engine::StepPlan::Item& item : plan.run) {
-    const int64_t take = Chunk(*item.sequence, item.tokens + room, view.block_tokens);
+    const int64_t take = Chunk(*item.sequence, item.tokens + room, unit);
     room -= take - item.tokens;
     item.tokens = take;
   }

@@ -13,7 +13,7 @@ class PrefillPolicy final : public engine::BatchPolicy {
   // Prompts start in order of arrival, as soon as the pool holds all their blocks. Up to four share
   // a step: each gets at least a quarter of it, so that a short prompt does not wait for a long
   // one; what a share leaves over goes to the earliest. A chunk ends at a block's end, or at the
-  // prompt's.
+  // prompt's, unless a whole step is smaller than a block.
   engine::StepPlan Plan(const engine::EngineView& view) override;
 
  private:
