@@ -1,27 +1,19 @@
 #include "server/config.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/text_format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
-#include <cstdio>
-#include <fstream>
-#include <memory>
-#include <set>
-#include <sstream>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "proto/config.pb.h"
+#include "server/config_file.h"
+#include "server/process.h"
 
 namespace baton::server {
 namespace {
@@ -140,83 +132,12 @@ absl::Status SetValue(const Key& key, const std::string& text) {
   }
 }
 
-// Collects what the text-format parser says about line and column.
-class Complaints final : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, google::protobuf::io::ColumnNumber column,
-                const std::string& message) override {
-    absl::StrAppend(&text, text.empty() ? "" : "; ", "line ", line + 1, ", column ", column + 1,
-                    ": ", message);
-  }
-  std::string text;
-};
-
-// Keys that stand at the start of a line ("port: 8000", "process {"), for the check against unknown
-// ones.
-std::vector<std::string> KeysOf(const std::string& text) {
-  std::vector<std::string> keys;
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    const absl::string_view trimmed = absl::StripAsciiWhitespace(line);
-    const size_t end = trimmed.find_first_of(":{ #");
-    if (trimmed.empty() || end == 0 || end == absl::string_view::npos) continue;
-    keys.emplace_back(trimmed.substr(0, end));
-  }
-  return keys;
-}
-
-absl::Status ParseText(const std::string& path, const std::string& text, Message& message) {
-  google::protobuf::TextFormat::Parser parser;
-  Complaints complaints;
-  parser.RecordErrorsTo(&complaints);
-  parser.AllowUnknownField(
-      true);  // keys of the other messages; MergeFile refuses keys that no message has
-  Message* parsed = message.New();
-  const std::unique_ptr<Message> owner(parsed);
-  if (!parser.ParseFromString(text, parsed)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("configuration file ", path, ": ", complaints.text));
-  }
-  message.MergeFrom(*parsed);
-  return absl::OkStatus();
-}
-
-// Keys stand in the file as flags do, without the nesting of the messages; the nested form is
-// accepted too.
-absl::Status MergeFile(const std::string& path, Message& message) {
-  std::ifstream file(path);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat("configuration file ", path, ": cannot be read"));
-  }
-  std::stringstream stream;
-  stream << file.rdbuf();
-  const std::string text = stream.str();
-  std::vector<Message*> parts = {&message};
-  std::set<std::string> known;
-  const auto* descriptor = message.GetDescriptor();
-  for (int i = 0; i < descriptor->field_count(); ++i) {
-    const FieldDescriptor* field = descriptor->field(i);
-    known.insert(field->name());
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    parts.push_back(message.GetReflection()->MutableMessage(&message, field));
-    for (int k = 0; k < field->message_type()->field_count(); ++k) {
-      known.insert(field->message_type()->field(k)->name());
-    }
-  }
-  for (const std::string& key : KeysOf(text)) {
-    if (known.count(key) == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("configuration file ", path, ": unknown key '",
-                                                     key,
-                                                     "'; known: ", absl::StrJoin(known, ", ")));
-    }
-  }
-  for (Message* part : parts) BATON_RETURN_IF_ERROR(ParseText(path, text, *part));
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 void AddFlags(CLI::App& app, Message& message) {
-  app.add_option("--config", "Configuration file in Protobuf text format")->type_name("FILE");
+  app.add_option("--config", "Configuration file in Protobuf text format")
+      ->type_name("FILE")
+      ->envname("BATON_CONFIG");
   std::vector<Key> keys;
   CollectKeys(message, &keys);
   for (const Key& key : keys) {
@@ -240,7 +161,7 @@ void AddFlags(CLI::App& app, Message& message) {
 absl::Status FinishConfig(CLI::App& app, Message& message) {
   const CLI::Option* config = app.get_option("--config");
   if (config->count() > 0) {
-    BATON_RETURN_IF_ERROR(MergeFile(config->as<std::string>(), message));
+    BATON_RETURN_IF_ERROR(MergeConfigFile(config->as<std::string>(), message));
   }
   std::vector<Key> keys;
   CollectKeys(message, &keys);
@@ -271,8 +192,7 @@ bool ParseCommandLine(int argc, char** argv, const std::string& description, Mes
   }
   const absl::Status status = FinishConfig(app, message);
   if (!status.ok()) {
-    std::fprintf(stderr, "%s: %s\n", argv[0], std::string(status.message()).c_str());
-    *exit_code = 2;
+    *exit_code = ExitCodeFor(status, argv[0]);
     return false;
   }
   return true;

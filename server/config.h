@@ -23,8 +23,9 @@ void AddFlags(CLI::App& app, google::protobuf::Message& message);
 // InvalidArgument names the key, its value and what is allowed.
 absl::Status FinishConfig(CLI::App& app, google::protobuf::Message& message);
 
-// Parses a whole command line of a process that has no subcommands. When it returns nullopt the process should exit with
-// `*exit_code` (help or version was printed, or an error that is already on stderr; exit code 2 for a usage error).
+// Parses a whole command line of a process that has no subcommands. When it returns false the process should exit with
+// `*exit_code` (help or version was printed, or an error that is already on stderr; exit code 2 for a
+// command line that does not parse, 78 for a value or a file that is refused).
 bool ParseCommandLine(int argc, char** argv, const std::string& description,
                       google::protobuf::Message& message, int* exit_code);
 

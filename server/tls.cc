@@ -10,11 +10,14 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "server/x509.h"
 
 namespace baton::server {
 namespace {
 
 constexpr absl::string_view kUriScheme = "baton://";
+constexpr absl::string_view kHowToAllow =
+    "give --certs FOLDER (made by 'baton certs'), or --insecure to allow plaintext beyond loopback";
 
 struct Pem {
   std::string ca, certificate, key;
@@ -29,10 +32,22 @@ absl::StatusOr<std::string> ReadPem(const std::string& folder, absl::string_view
     return absl::NotFoundError(
         absl::StrCat("certificate file ", path, " cannot be read (make it with 'baton certs')"));
   }
-  if (!absl::StrContains(text.str(), "-----BEGIN ")) {
-    return absl::InvalidArgumentError(absl::StrCat("certificate file ", path, " is not PEM"));
-  }
   return text.str();
+}
+
+// gRPC only says that a handshake failed; these checks name the file.
+absl::Status CheckPem(const std::string& folder, const Pem& pem) {
+  BATON_RETURN_IF_ERROR(ParseCertificate(absl::StrCat(folder, "/ca.pem"), pem.ca).status());
+  BATON_ASSIGN_OR_RETURN(const CertificatePtr certificate,
+                         ParseCertificate(absl::StrCat(folder, "/node.pem"), pem.certificate));
+  BATON_ASSIGN_OR_RETURN(const PrivateKeyPtr key,
+                         ParsePrivateKey(absl::StrCat(folder, "/node.key"), pem.key));
+  if (X509_check_private_key(certificate.get(), key.get()) != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("certificate file ", folder,
+                                                   "/node.key is not the key of ", folder,
+                                                   "/node.pem"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Pem> ReadFolder(const std::string& folder) {
@@ -40,6 +55,7 @@ absl::StatusOr<Pem> ReadFolder(const std::string& folder) {
   BATON_ASSIGN_OR_RETURN(pem.ca, ReadPem(folder, "ca.pem"));
   BATON_ASSIGN_OR_RETURN(pem.certificate, ReadPem(folder, "node.pem"));
   BATON_ASSIGN_OR_RETURN(pem.key, ReadPem(folder, "node.key"));
+  BATON_RETURN_IF_ERROR(CheckPem(folder, pem));
   return pem;
 }
 
@@ -69,9 +85,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(
   if (options.certs_folder.empty()) {
     if (!options.insecure && !IsLoopback(listen_address)) {
       return absl::FailedPreconditionError(
-          absl::StrCat("listening on ", listen_address,
-                       " needs mutual TLS: give --certs FOLDER (made by 'baton certs'), or "
-                       "--insecure to allow plaintext beyond loopback"));
+          absl::StrCat("listening on ", listen_address, " needs mutual TLS: ", kHowToAllow));
     }
     return grpc::InsecureServerCredentials();
   }
@@ -83,8 +97,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentials(
-    const TlsOptions& options) {
-  if (options.certs_folder.empty()) return grpc::InsecureChannelCredentials();
+    const TlsOptions& options, absl::string_view target) {
+  if (options.certs_folder.empty()) {
+    if (!options.insecure && !IsLoopback(target)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("calling ", target, " needs mutual TLS: ", kHowToAllow));
+    }
+    return grpc::InsecureChannelCredentials();
+  }
   BATON_ASSIGN_OR_RETURN(Pem pem, ReadFolder(options.certs_folder));
   grpc::SslCredentialsOptions ssl;
   ssl.pem_root_certs = pem.ca;

@@ -26,8 +26,9 @@ struct TlsOptions {
 // certificate files that are missing or do not parse, each naming the file.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(
     const TlsOptions& options, absl::string_view listen_address);
+// For calls to `target` ("host:port"): the same rule for plaintext.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentials(
-    const TlsOptions& options);
+    const TlsOptions& options, absl::string_view target);
 
 // The caller of an RPC, from its certificate; on a plaintext connection `authenticated` is false and the rest is empty.
 struct Peer {
