@@ -46,6 +46,7 @@ void DecodeCall::Lease(const v1::Ticket& ticket, int32_t lease_timeout_ms) {
   int32_t prompt_tokens;
   {
     MutexLock lock(mutex_);
+    if (sequence_ == nullptr) return;  // cancelled
     prompt_tokens = static_cast<int32_t>(sequence_->prompt_tokens);
   }
   const auto call = shared_from_this();
@@ -88,8 +89,12 @@ void DecodeCall::Committed(std::vector<kvcache::BlockRef> blocks, const v1::Toke
 }
 
 void DecodeCall::Cancelled() {
-  intake_.Release(ticket_id_);
-  if (EndIf(State::kLeased, absl::CancelledError("cancelled by the caller"))) return;
+  if (EndIf(State::kLeased, absl::CancelledError("cancelled by the caller"))) {
+    // Only then is the lease this call's own: a call that was refused because its ticket was taken
+    // must not release it.
+    intake_.Release(ticket_id_);
+    return;
+  }
   engine_.Cancel(id_);
 }
 
@@ -112,6 +117,10 @@ void DecodeCall::OnToken(const engine::Sequence& sequence, const engine::Sampled
   *event.mutable_tokens()->add_tokens() =
       engine::TokenToProto(sequence.output_tokens() - 1, token, sequence.sampling);
   event.mutable_tokens()->set_step_seconds(absl::ToDoubleSeconds(sequence.last_token - previous_));
+  if (std::exchange(first_message_, false)) {
+    event.mutable_tokens()->set_wait_seconds(
+        absl::ToDoubleSeconds(sequence.first_step - committed_));
+  }
   previous_ = sequence.last_token;
   reason_ = reason;
   stream_->Send(std::move(event));

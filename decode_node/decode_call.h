@@ -59,6 +59,7 @@ class DecodeCall final : public engine::StepListener,
   // Engine thread, after the commit.
   absl::Time committed_;
   absl::Time previous_;
+  bool first_message_ = true;
   engine::FinishReason reason_ = engine::FinishReason::kNone;
 };
 

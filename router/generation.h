@@ -56,10 +56,23 @@ struct Delta {
   Usage usage;  // of the whole request, this delta included
 };
 
+// Where the time of a sequence went, as the nodes and the router measured it. Negative: not known.
+struct Timings {
+  std::string prefill_node;
+  std::string decode_node;          // empty when no decode was needed
+  double queue_ms = -1;             // at the prefill node
+  double prefill_ms = -1;           // from its first step to the first token
+  double transfer_exposed_ms = -1;  // from the end of prefill compute to the acknowledged hand-over
+  double decode_wait_ms = -1;       // from the hand-over to the first decode step
+  double first_token_ms = -1;       // at the router, since the request arrived
+  double decode_ms = -1;            // at the router, from the first to the last token
+};
+
 // How a request ended.
 struct Outcome {
   std::optional<ApiError> error;
   Usage usage;
+  Timings timings;  // of the sequence that ended last
 };
 
 // Where the answer goes. All calls come on the executor that the flow was started with; after

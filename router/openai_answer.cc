@@ -1,5 +1,7 @@
 #include "router/openai_answer.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "router/json_text.h"
 
@@ -21,6 +23,36 @@ void AppendUsage(const Usage& usage, std::string* out) {
                   ",\"completion_tokens\":", usage.completion_tokens,
                   ",\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens,
                   ",\"prompt_tokens_details\":{\"cached_tokens\":", usage.cached_tokens, "}}");
+}
+
+// ,"timings":{...}: what is known.
+void AppendTimings(const Timings& timings, std::string* out) {
+  *out += ",\"timings\":{\"prefill_node\":";
+  AppendJsonString(timings.prefill_node, out);
+  *out += ",\"decode_node\":";
+  AppendJsonString(timings.decode_node, out);
+  const std::pair<absl::string_view, double> times[] = {
+      {"queue_ms", timings.queue_ms},
+      {"prefill_ms", timings.prefill_ms},
+      {"transfer_exposed_ms", timings.transfer_exposed_ms},
+      {"decode_wait_ms", timings.decode_wait_ms},
+      {"first_token_ms", timings.first_token_ms},
+      {"decode_ms", timings.decode_ms}};
+  for (const auto& [name, milliseconds] : times) {
+    if (milliseconds >= 0) absl::StrAppend(out, ",\"", name, "\":", milliseconds);
+  }
+  *out += "}";
+}
+
+template <typename Ids>
+void AppendTokenIds(const Ids& ids, std::string* out) {
+  *out += ",\"token_ids\":[";
+  bool first = true;
+  for (const int32_t id : ids) {
+    absl::StrAppend(out, first ? "" : ",", id);
+    first = false;
+  }
+  *out += "]";
 }
 
 void AppendFinish(v1::FinishReason finish, const StopReason& reason, std::string* out) {
@@ -76,6 +108,11 @@ void AnswerStream::AppendDelta(const Delta& delta, std::string* out) {
     *out += "null";
   }
   AppendFinish(delta.finish, delta.stop_reason, out);
+  if (shape_.token_ids) {
+    std::vector<int32_t> ids;
+    for (const v1::Token& token : delta.tokens) ids.push_back(token.id());
+    AppendTokenIds(ids, out);
+  }
   *out += "}]";
   if (shape_.continuous_usage) {
     *out += ",\"usage\":";
@@ -89,9 +126,10 @@ void AnswerStream::AppendDelta(const Delta& delta, std::string* out) {
 void AnswerStream::AppendEnd(const Outcome& outcome, std::string* out) const {
   if (outcome.error) {
     absl::StrAppend(out, "data: ", ErrorJson(*outcome.error), "\n\n");
-  } else if (shape_.include_usage) {
+  } else if (shape_.include_usage || shape_.timings) {
     absl::StrAppend(out, head_, "],\"usage\":");
     AppendUsage(outcome.usage, out);
+    if (shape_.timings) AppendTimings(outcome.timings, out);
     *out += "}\n\n";
   }
   *out += "data: [DONE]\n\n";
@@ -110,13 +148,16 @@ void AnswerCollector::Add(const Delta& delta) {
       choice.logprobs.Add(tokenizer_, token, &choice.text_offset);
     }
   }
+  if (shape_.token_ids) {
+    for (const v1::Token& token : delta.tokens) choice.token_ids.push_back(token.id());
+  }
   if (delta.finish != v1::FINISH_REASON_UNSPECIFIED) {
     choice.finish = delta.finish;
     choice.stop_reason = delta.stop_reason;
   }
 }
 
-std::string AnswerCollector::Json(const Usage& usage) const {
+std::string AnswerCollector::Json(const Outcome& outcome) const {
   std::string out;
   AppendHead(shape_, head_, &out);
   for (const auto& [index, choice] : choices_) {
@@ -137,10 +178,12 @@ std::string AnswerCollector::Json(const Usage& usage) const {
       out += "null";
     }
     AppendFinish(choice.finish, choice.stop_reason, &out);
+    if (shape_.token_ids) AppendTokenIds(choice.token_ids, &out);
     out += "}";
   }
   out += "],\"usage\":";
-  AppendUsage(usage, &out);
+  AppendUsage(outcome.usage, &out);
+  if (shape_.timings) AppendTimings(outcome.timings, &out);
   out += "}";
   return out;
 }

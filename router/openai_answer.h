@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "models/text/tokenizer.h"
 #include "router/generation.h"
@@ -46,12 +47,13 @@ class AnswerCollector {
 
   void Add(const Delta& delta);
   // The whole response object.
-  std::string Json(const Usage& usage) const;
+  std::string Json(const Outcome& outcome) const;
 
  private:
   struct Choice {
     std::string text;
     LogprobsText logprobs;
+    std::vector<int32_t> token_ids;
     int64_t text_offset = 0;
     v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;
     StopReason stop_reason;

@@ -99,6 +99,8 @@ void ReadStopParams(FieldReader& fields, int32_t vocab_size, Generation* generat
 
 void ReadStreamOptions(FieldReader& fields, AnswerShape* shape) {
   shape->stream = fields.Boolean("stream").value_or(false);
+  shape->token_ids = fields.Boolean("return_token_ids").value_or(false);
+  shape->timings = fields.Boolean("timings").value_or(false);
   const Json* options = fields.Raw("stream_options");
   if (options == nullptr) return;
   if (!options->is_object()) return fields.Fail("stream_options", "must be an object.");

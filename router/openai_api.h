@@ -31,6 +31,8 @@ struct AnswerShape {
   bool continuous_usage = false;  // stream: the usage so far in every chunk
   bool logprobs = false;
   int32_t top_logprobs = 0;
+  bool token_ids = false;  // the ids of the output tokens beside their text
+  bool timings = false;    // which node did what for how long, at the end
 };
 
 struct ApiRequest {

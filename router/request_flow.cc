@@ -171,7 +171,7 @@ void RequestFlow::Done(std::optional<ApiError> error) {
   if (sink == nullptr) return;
   Count(error);
   Log(error);
-  sink->OnDone({std::move(error), usage_});
+  sink->OnDone({std::move(error), usage_, last_end_.timings});
 }
 
 void RequestFlow::Cancel() {

@@ -52,7 +52,7 @@ void ResponseOutbox::OnDone(const Outcome& outcome) {
   } else if (shape_.stream) {
     stream_.AppendEnd(outcome, &text_);
   } else {
-    text_ = collector_.Json(outcome.usage);
+    text_ = collector_.Json(outcome);
   }
   wakeup_.Notify();
 }

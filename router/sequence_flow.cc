@@ -271,6 +271,13 @@ void SequenceFlow::End(SequenceEnd end) {
   end.first_token = first_token_;
   if (prefill_node_) end.prefill_node = prefill_node_->hello.node_id();
   if (decode_node_) end.decode_node = decode_node_->hello.node_id();
+  end.timings = timings_;
+  end.timings.prefill_node = end.prefill_node;
+  end.timings.decode_node = end.decode_node;
+  if (!output_.empty()) {
+    end.timings.first_token_ms = absl::ToDoubleMilliseconds(first_token_);
+    end.timings.decode_ms = absl::ToDoubleMilliseconds(last_token_ - first_token_at_);
+  }
   SequenceListener* listener = std::exchange(listener_, nullptr);
   if (listener != nullptr) listener->OnSequenceEnd(end);
 }

@@ -43,6 +43,7 @@ struct SequenceEnd {
   absl::Duration first_token;  // since arrival
   std::string prefill_node;
   std::string decode_node;
+  Timings timings;
 };
 
 // Called on the sequence's executor.
@@ -127,7 +128,9 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   std::map<int32_t, v1::Token> early_;  // tokens that overtook the one before them
   std::optional<v1::DecodeFinished> decode_finished_;
   int32_t cached_tokens_ = 0;
+  Timings timings_;
   absl::Duration first_token_;
+  absl::Time first_token_at_;
   absl::Time last_token_;
   bool ended_ = false;
 };

@@ -28,6 +28,8 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       break;
     case v1::DecodeEvent::kTokens:
       ReleaseLease();
+      if (timings_.decode_wait_ms < 0)
+        timings_.decode_wait_ms = 1e3 * event.tokens().wait_seconds();
       for (const v1::Token& token : event.tokens().tokens()) {
         if (!ended_) Accept(token, received);
       }
@@ -49,6 +51,7 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   const auto self = shared_from_this();
   if (event.has_handed()) {
     router_.metrics.transfer_exposed.Observe(event.handed().transfer_exposed_seconds());
+    timings_.transfer_exposed_ms = 1e3 * event.handed().transfer_exposed_seconds();
     ReleaseLease();
     return;
   }
@@ -58,6 +61,8 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   if (output_.empty()) {
     router_.metrics.queue.Observe(first.queue_seconds());
     router_.metrics.prefill.Observe(first.prefill_seconds());
+    timings_.queue_ms = 1e3 * first.queue_seconds();
+    timings_.prefill_ms = 1e3 * first.prefill_seconds();
     cached_tokens_ = first.cached_tokens();
   }
   Accept(first.token(), received);
@@ -160,6 +165,7 @@ void SequenceFlow::ObserveToken(absl::Time now) {
   RouterMetrics& metrics = router_.metrics;
   if (output_.size() == 1) {
     first_token_ = now - spec_.arrived;
+    first_token_at_ = now;
     metrics.first_token.Observe(absl::ToDoubleSeconds(first_token_));
     metrics.waiting.fetch_sub(1);
     metrics.running.fetch_add(1);
