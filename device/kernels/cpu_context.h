@@ -34,12 +34,14 @@ class Scratch {
 
 // One per device; one op at a time.
 struct CpuContext {
-  CpuContext(const KernelTable& t, int threads) : table(t), team(threads), scratch(threads) {}
+  CpuContext(const KernelTable& t, int threads)
+      : table(t), team(threads), scratch(threads), panels(threads) {}
 
   const KernelTable& table;
   ThreadTeam team;
   Scratch shared;                // by all members of a run
   std::vector<Scratch> scratch;  // one per member
+  std::vector<Scratch> panels;   // likewise, for unpacked weights
 };
 
 }  // namespace baton::device::kernels

@@ -1,15 +1,19 @@
 // Integer dot products in plain C++: the definition.
 
+// Rows in a tile of activations, and strips that a tile of the output spans.
 static constexpr int kTileRows = 2;
 static constexpr int kTileStrips = 1;
 
+// What a dot product starts from, given -8 * the sum of the activations: nibbles that stand for
+// q - 8 are multiplied as q.
 template <Form F>
-static constexpr int32_t PanelOffset() {
-  return F == Form::kW4 ? -8 : 0;
+static inline I StartOf(const uint8_t* offset) {
+  int32_t eighth;
+  __builtin_memcpy(&eighth, offset, 4);
+  return SetInt(F == Form::kW4 ? eighth : 0);
 }
 
-template <Form F>
-static inline void Prefetch(const uint8_t*) {}
+static inline void PrefetchLine(const uint8_t*) {}
 
 // Weight of `row` and k within a packed tile: unsigned nibble or signed byte.
 template <Form F>
@@ -20,8 +24,9 @@ static inline int32_t TileWeight(const uint8_t* tile, int row, int k) {
   return quad < 4 ? byte & 0x0f : byte >> 4;
 }
 
+// One group of a packed strip as a byte a weight: [8 quads][16 rows][4].
 template <Form F>
-static inline void BuildPanelGroup(const uint8_t* tile, uint8_t* panel) {
+static inline void UnpackGroup(const uint8_t* tile, uint8_t* panel) {
   for (int k = 0; k < 32; ++k) {
     for (int row = 0; row < 16; ++row) {
       panel[k / 4 * 64 + row * 4 + k % 4] = static_cast<uint8_t>(TileWeight<F>(tile, row, k));
@@ -29,29 +34,20 @@ static inline void BuildPanelGroup(const uint8_t* tile, uint8_t* panel) {
   }
 }
 
-template <Form F, int S, int T>
-static inline void DotsPanel(const uint8_t* const (&panel)[S], const int8_t* const (&q)[T],
-                             int64_t k0, I (&dots)[S][T]) {
+// Adds the dot products of one group of S strips, unpacked or packed, with the T rows of `group`.
+template <Form F, bool Unpacked, int S, int T>
+static inline void Dots(const uint8_t* const (&weights)[S], const uint8_t* group, I (&dots)[S][T]) {
   for (int s = 0; s < S; ++s) {
-    for (int t = 0; t < T; ++t) {
+    for (int k = 0; k < 32; ++k) {
       for (int row = 0; row < 16; ++row) {
-        for (int k = 0; k < 32; ++k) {
-          const uint8_t byte = panel[s][k / 4 * 64 + row * 4 + k % 4];
-          const int32_t w = F == Form::kW8 ? static_cast<int8_t>(byte) : byte;
-          dots[s][t].lane[row] += w * q[t][k0 + k];
+        const uint8_t byte = weights[s][k / 4 * 64 + row * 4 + k % 4];
+        const int32_t w = !Unpacked        ? TileWeight<F>(weights[s], row, k)
+                          : F == Form::kW8 ? static_cast<int8_t>(byte)
+                                           : byte;
+        for (int t = 0; t < T; ++t) {
+          const int32_t a = static_cast<int8_t>(group[(k / 4 * T + t) * 4 + k % 4]);
+          dots[s][t].lane[row] += w * a;
         }
-      }
-    }
-  }
-}
-
-template <Form F, int T>
-static inline void DotsPacked(const uint8_t* tile, const int8_t* const (&q)[T], int64_t k0,
-                              I (&dots)[T]) {
-  for (int t = 0; t < T; ++t) {
-    for (int row = 0; row < 16; ++row) {
-      for (int k = 0; k < 32; ++k) {
-        dots[t].lane[row] += TileWeight<F>(tile, row, k) * q[t][k0 + k];
       }
     }
   }

@@ -75,20 +75,33 @@ static void RmsNorm(const float* in, const float* gain, float epsilon, int64_t c
 // Groups whose largest magnitude is below this are zero: 127 / magnitude must stay finite.
 #define BATON_QUANTIZE_FLOOR 1e-30f
 
-static void Quantize(const float* in, int64_t cols, int8_t* q, float* scale, int32_t* sum) {
-  for (int64_t g = 0; g < cols / 32; ++g) {
-    const V a = Load(in + g * 32);
-    const V b = Load(in + g * 32 + 16);
-    const float largest = MaxLane(Max(Abs(a), Abs(b)));
-    const bool zero = !(largest >= BATON_QUANTIZE_FLOOR);
-    const V inverse = Set1(zero ? 0.0f : 127.0f / largest);
-    int8_t* group = q + g * 32;
-    StoreInt8(group, Mul(a, inverse));
-    StoreInt8(group + 16, Mul(b, inverse));
-    scale[g] = zero ? 0.0f : largest / 127.0f;
-    int32_t total = 0;
-    for (int i = 0; i < 32; ++i) total += group[i];
-    sum[g] = total;
+// Sixteen groups at a time, so that their divisions are one vector each.
+static void Quantize(const float* in, int64_t cols, int32_t row, int32_t tile_rows, uint8_t* tile) {
+  const int64_t groups = cols / kGroupCols;
+  for (int64_t first = 0; first < groups; first += 16) {
+    const int count = groups - first < 16 ? static_cast<int>(groups - first) : 16;
+    float largest[16] = {}, inverse[16], scale[16], scaled_sum[16];
+    for (int i = 0; i < count; ++i) {
+      const float* x = in + (first + i) * kGroupCols;
+      largest[i] = MaxLane(Max(Abs(Load(x)), Abs(Load(x + 16))));
+    }
+    const V magnitude = Load(largest), floor = Set1(BATON_QUANTIZE_FLOOR);
+    Store(inverse, ZeroWhereLess(magnitude, floor, Div(Set1(127.0f), magnitude)));
+    Store(scale, ZeroWhereLess(magnitude, floor, Div(magnitude, Set1(127.0f))));
+    for (int i = 0; i < count; ++i) {
+      const float* x = in + (first + i) * kGroupCols;
+      int8_t q[32];
+      StoreInt8(q, Mul(Load(x), Set1(inverse[i])));
+      StoreInt8(q + 16, Mul(Load(x + 16), Set1(inverse[i])));
+      const int32_t sum = SumInt8(q);
+      const int32_t offset = -8 * sum;
+      scaled_sum[i] = scale[i] * static_cast<float>(sum);
+      uint8_t* group = tile + (first + i) * tile_rows * kGroupRowBytes + row * 4;
+      for (int j = 0; j < 8; ++j) __builtin_memcpy(group + j * tile_rows * 4, q + j * 4, 4);
+      __builtin_memcpy(group + tile_rows * 32, &scale[i], 4);
+      __builtin_memcpy(group + tile_rows * 36, &scaled_sum[i], 4);
+      __builtin_memcpy(group + tile_rows * 40, &offset, 4);
+    }
   }
 }
 

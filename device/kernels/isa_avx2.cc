@@ -23,6 +23,7 @@ constexpr int kAttentionRows = 1;
 
 constexpr KernelTable kTable = {
     .isa = "avx2",
+    .tile_rows = kTileRows,
     .rms_norm = RmsNorm,
     .quantize = Quantize,
     .linear = Linear,

@@ -23,6 +23,7 @@ constexpr int kAttentionRows = 4;
 
 constexpr KernelTable kTable = {
     .isa = "avx512vnni",
+    .tile_rows = kTileRows,
     .rms_norm = RmsNorm,
     .quantize = Quantize,
     .linear = Linear,

@@ -22,6 +22,7 @@ constexpr int kAttentionRows = 1;
 
 constexpr KernelTable kTable = {
     .isa = "scalar",
+    .tile_rows = kTileRows,
     .rms_norm = RmsNorm,
     .quantize = Quantize,
     .linear = Linear,

@@ -13,6 +13,10 @@ namespace baton::device::kernels {
 // Rows that one strip of a packed weight holds, and input columns that share one activation scale.
 enum : int32_t { kStripRows = 16, kGroupCols = 32, kTileKeys = 64, kSpanKeys = 256 };
 
+// What one row of activations takes per group once it is quantised: 32 int8, the scale, the sum of
+// the int8 times the scale (float), and the sum times -8 (int32).
+enum : int32_t { kGroupRowBytes = 44 };
+
 // Forms of packed weights; packed_weight.h describes every byte.
 enum class Form : uint8_t { kW4Min, kW4, kW8, kF32, kF16, kBF16 };
 
@@ -27,14 +31,16 @@ struct PackedView {
 };
 
 // Rows of activations as a linear layer reads them: int8 with a scale per group of 32, or float.
+//
+// Quantised rows lie in tiles of KernelTable::tile_rows rows, the last one smaller. In a tile of T
+// rows each group takes T * 44 bytes: [8 quads][T rows][4 int8], [T] scale, [T] scale * sum,
+// [T] -8 * sum. So row r's tile begins at r * cols / 32 * 44 where r is a multiple of tile_rows.
 struct Activations {
-  const int8_t* q;     // [n, cols]
-  const float* scale;  // [n, cols / 32]
-  const int32_t* sum;  // [n, cols / 32], sums of q
-  const float* x;      // [n, cols], for the float forms
+  const uint8_t* tiles;  // 64-byte aligned
+  const float* x;        // [rows, cols], for the float forms
   int64_t x_stride;
   int64_t cols;
-  int64_t rows;  // n
+  int64_t rows;
 };
 
 // Where results go: out[t * stride + column], `cols` of them.
@@ -76,10 +82,12 @@ struct SoftmaxState {
 
 struct KernelTable {
   const char* isa;
+  int32_t tile_rows;  // of quantised activations
   void (*rms_norm)(const float* in, const float* gain, float epsilon, int64_t cols, float* out);
-  void (*quantize)(const float* in, int64_t cols, int8_t* q, float* scale, int32_t* sum);
+  // Quantises one row as row `row` of a tile of `tile_rows` rows.
+  void (*quantize)(const float* in, int64_t cols, int32_t row, int32_t tile_rows, uint8_t* tile);
   // out = strips [begin, end) of weight times all rows. `panels`: unpack each strip once into
-  // `scratch` (worthwhile from about four rows on); the bits are the same.
+  // `scratch`, two strips of 512 bytes a group, 64-byte aligned; the bits are the same.
   void (*linear)(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
                  const Output& out, bool panels, uint8_t* scratch);
   // out = silu(gate) * up for strips [begin, end) of both.

@@ -70,6 +70,15 @@ static inline void StoreInt8(int8_t* p, V x) {
       _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
+// The sum of 32 int8. sad sums eight unsigned bytes each.
+static inline int32_t SumInt8(const int8_t* p) {
+  const __m256i biased = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                                          _mm256_set1_epi8(-128));
+  const __m256i four = _mm256_sad_epu8(biased, _mm256_setzero_si256());
+  const __m128i two =
+      _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;
+}
 static inline float SumTree(V x) {
   const __m256 s = _mm256_add_ps(x.a, x.b);
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));

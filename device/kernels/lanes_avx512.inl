@@ -47,6 +47,15 @@ static inline V KeepFirst(V a, int count, V other) {
 static inline void StoreInt8(int8_t* p, V a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
+// The sum of 32 int8. sad sums eight unsigned bytes each.
+static inline int32_t SumInt8(const int8_t* p) {
+  const __m256i biased = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                                          _mm256_set1_epi8(-128));
+  const __m256i four = _mm256_sad_epu8(biased, _mm256_setzero_si256());
+  const __m128i two =
+      _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;
+}
 static inline float FoldAdd8(__m256 a) {
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));

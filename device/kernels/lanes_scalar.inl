@@ -133,6 +133,11 @@ static inline void StoreInt8(int8_t* p, V a) {
                                              : static_cast<int8_t>(-128);
   }
 }
+static inline int32_t SumInt8(const int8_t* p) {
+  int32_t sum = 0;
+  for (int i = 0; i < 32; ++i) sum += p[i];
+  return sum;
+}
 // The one order of every horizontal sum: halves are added, 16 to 8 to 4 to 2 to 1.
 static inline float SumTree(V a) {
   for (int width = 8; width > 0; width /= 2) {

@@ -1,17 +1,17 @@
 // Linear layers over packed weights: tiles of strips times rows. Included inside a namespace, after
-// the lanes, float_ops.inl and dots_<isa>.inl, which gives
-//   DotsPanel<S, T>   integer dot products of one group of S unpacked strips with T rows
-//   DotsPacked<F, T>  the same for one packed strip
-//   BuildPanelGroup<F>, PanelOffset<F>(), kTileRows, kTileStrips
-// An output is y = fma(float(dot), d * scale, y) per group in ascending order, then y = fma(m,
-// scale * float(sum), y) where the form has a minimum.
+// the lanes, float_ops.inl and the dots of the ISA level.
+//
+// An output is y = fma(float(dot), d * scale, y) per group in ascending order, followed by
+// y = fma(m, scale * sum, y) where the form has a minimum.
+
+// How far ahead of their use packed weights are fetched: they come from memory, once a step.
+static constexpr int64_t kPrefetchBytes = 6144;
 
 // One strip as a tile reads it.
 struct Strip {
   const uint8_t* packed;  // its tiles
   const uint8_t* panel;   // [groups][512], or null
-  const float* d;         // [groups][16] beside the panel
-  const float* m;
+  int64_t bytes;          // of a packed strip
 };
 
 template <Form F>
@@ -23,90 +23,52 @@ static constexpr int64_t ScaleOffset() {
   return F == Form::kW8 ? 512 : 256;
 }
 
-// Adds one group to the outputs of T rows.
-template <Form F, int T>
-static inline __attribute__((always_inline)) void Flush(const I (&dots)[T], V d, V m,
-                                                        const float* const (&scale)[T],
-                                                        const int32_t* const (&sum)[T], int64_t g,
-                                                        V (&y)[T]) {
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    y[t] = Fma(ToFloat(dots[t]), Mul(d, Set1(scale[t][g])), y[t]);
-    if (F == Form::kW4Min) {
-      y[t] = Fma(m, Set1(scale[t][g] * static_cast<float>(sum[t][g])), y[t]);
-    }
-  }
+template <Form F>
+static inline void PrefetchTile(const uint8_t* tile) {
+  for (int64_t b = 0; b < TileBytes<F>(); b += 64) PrefetchLine(tile + b);
 }
 
-template <Form F, int S, int T>
-static inline __attribute__((always_inline)) void PanelTile(const Strip* strips,
-                                                            const Activations& in, int64_t row,
-                                                            V (&y)[S][T]) {
-  const int64_t groups = in.cols / kGroupCols;
-  const int8_t* q[T];
-  const float* scale[T];
-  const int32_t* sum[T];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    q[t] = in.q + (row + t) * in.cols;
-    scale[t] = in.scale + (row + t) * groups;
-    sum[t] = in.sum + (row + t) * groups;
-  }
+static inline V BroadcastFloat(const uint8_t* p) {
+  float value;
+  __builtin_memcpy(&value, p, 4);
+  return Set1(value);
+}
+
+// S strips times the T rows of the tile of activations at `rows`. Packed weights are fetched
+// `ahead` bytes before they are used.
+template <Form F, bool Unpacked, int S, int T>
+static inline __attribute__((always_inline)) void QuantisedTile(const Strip* strips,
+                                                                const uint8_t* rows, int64_t groups,
+                                                                V (&y)[S][T]) {
 #pragma GCC unroll 4
   for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) y[s][t] = Zero();
   }
-  for (int64_t g = 0; g < groups; ++g) {
+  for (int64_t g = 0; g < groups; ++g, rows += T * kGroupRowBytes) {
     I dots[S][T];
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) dots[s][t] = SetInt(PanelOffset<F>() * sum[t][g]);
-    }
-    const uint8_t* panel[S];
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) panel[s] = strips[s].panel + g * 512;
-    DotsPanel<F, S, T>(panel, q, g * kGroupCols, dots);
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-      const V m = F == Form::kW4Min ? Load(strips[s].m + g * 16) : Zero();
-      Flush<F, T>(dots[s], Load(strips[s].d + g * 16), m, scale, sum, g, y[s]);
-    }
-  }
-}
-
-template <Form F, int S, int T>
-static inline __attribute__((always_inline)) void PackedTile(const Strip* strips,
-                                                             const Activations& in, int64_t row,
-                                                             V (&y)[S][T]) {
-  const int64_t groups = in.cols / kGroupCols;
-  const int8_t* q[T];
-  const float* scale[T];
-  const int32_t* sum[T];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    q[t] = in.q + (row + t) * in.cols;
-    scale[t] = in.scale + (row + t) * groups;
-    sum[t] = in.sum + (row + t) * groups;
-  }
-#pragma GCC unroll 4
-  for (int s = 0; s < S; ++s) {
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) y[s][t] = Zero();
-  }
-  for (int64_t g = 0; g < groups; ++g) {
+    const uint8_t* weights[S];
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
       const uint8_t* tile = strips[s].packed + g * TileBytes<F>();
-      Prefetch<F>(tile);
-      I dots[T];
+      weights[s] = Unpacked ? strips[s].panel + g * 512 : tile;
+      if (!Unpacked) PrefetchTile<F>(tile + kPrefetchBytes);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) dots[t] = SetInt(PanelOffset<F>() * sum[t][g]);
-      DotsPacked<F, T>(tile, q, g * kGroupCols, dots);
-      const uint16_t* half = reinterpret_cast<const uint16_t*>(tile + ScaleOffset<F>());
+      for (int t = 0; t < T; ++t) dots[s][t] = StartOf<F>(rows + (40 * T) + t * 4);
+    }
+    Dots<F, Unpacked, S, T>(weights, rows, dots);
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      const uint16_t* half = reinterpret_cast<const uint16_t*>(
+          strips[s].packed + g * TileBytes<F>() + ScaleOffset<F>());
+      const V d = LoadHalf(half);
       const V m = F == Form::kW4Min ? LoadHalf(half + 16) : Zero();
-      Flush<F, T>(dots, LoadHalf(half), m, scale, sum, g, y[s]);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const uint8_t* row = rows + 32 * T + t * 4;
+        y[s][t] = Fma(ToFloat(dots[s][t]), Mul(d, BroadcastFloat(row)), y[s][t]);
+        if (F == Form::kW4Min) y[s][t] = Fma(m, BroadcastFloat(row + 4 * T), y[s][t]);
+      }
     }
   }
 }
@@ -160,15 +122,15 @@ enum class Path : uint8_t { kPanel, kPacked, kFloat };
 
 // S strips times T rows; `Gated`: strips 0 and 1 are gate and up of one output strip.
 template <Form F, Path P, bool Gated, int S, int T>
-static inline void RunTile(const Strip* strips, int64_t strip, const Activations& in, int64_t row,
-                           const Output& out) {
+static void RunTile(const Strip* strips, int64_t strip, const Activations& in, int64_t row,
+                    const Output& out) {
   V y[S][T];
-  if constexpr (P == Path::kPanel) {
-    PanelTile<F, S, T>(strips, in, row, y);
-  } else if constexpr (P == Path::kPacked) {
-    PackedTile<F, S, T>(strips, in, row, y);
-  } else {
+  if constexpr (P == Path::kFloat) {
     FloatTile<F, S, T>(strips, in, row, y);
+  } else {
+    const int64_t groups = in.cols / kGroupCols;
+    QuantisedTile<F, P == Path::kPanel, S, T>(strips, in.tiles + row * groups * kGroupRowBytes,
+                                              groups, y);
   }
   for (int t = 0; t < T; ++t) {
     if constexpr (Gated) {
@@ -179,6 +141,17 @@ static inline void RunTile(const Strip* strips, int64_t strip, const Activations
   }
 }
 
+// The last tile: `rows` of them, at most T.
+template <Form F, Path P, bool Gated, int S, int T>
+static inline void RunRest(const Strip* strips, int64_t strip, const Activations& in, int64_t row,
+                           int64_t rows, const Output& out) {
+  if (rows == T) {
+    RunTile<F, P, Gated, S, T>(strips, strip, in, row, out);
+  } else if constexpr (T > 1) {
+    RunRest<F, P, Gated, S, T - 1>(strips, strip, in, row, rows, out);
+  }
+}
+
 // All rows, in tiles of kTileRows and a rest.
 template <Form F, Path P, bool Gated, int S>
 static void RunRows(const Strip* strips, int64_t strip, const Activations& in, const Output& out) {
@@ -186,26 +159,9 @@ static void RunRows(const Strip* strips, int64_t strip, const Activations& in, c
   for (; row + kTileRows <= in.rows; row += kTileRows) {
     RunTile<F, P, Gated, S, kTileRows>(strips, strip, in, row, out);
   }
-  for (; row + 2 <= in.rows; row += 2) RunTile<F, P, Gated, S, 2>(strips, strip, in, row, out);
-  if (row < in.rows) RunTile<F, P, Gated, S, 1>(strips, strip, in, row, out);
-}
-
-// Unpacks one strip: panel, then d and m as floats. Returns the first free byte of scratch.
-template <Form F>
-static uint8_t* BuildPanel(Strip* strip, int64_t groups, uint8_t* scratch) {
-  float* d = reinterpret_cast<float*>(scratch + groups * 512);
-  float* m = d + groups * 16;
-  for (int64_t g = 0; g < groups; ++g) {
-    const uint8_t* tile = strip->packed + g * TileBytes<F>();
-    BuildPanelGroup<F>(tile, scratch + g * 512);
-    const uint16_t* half = reinterpret_cast<const uint16_t*>(tile + ScaleOffset<F>());
-    Store(d + g * 16, LoadHalf(half));
-    if (F == Form::kW4Min) Store(m + g * 16, LoadHalf(half + 16));
+  if (row < in.rows) {
+    RunRest<F, P, Gated, S, kTileRows - 1>(strips, strip, in, row, in.rows - row, out);
   }
-  strip->panel = scratch;
-  strip->d = d;
-  strip->m = m;
-  return scratch + groups * (512 + 128);
 }
 
 template <Form F, bool Gated, int S>
@@ -213,28 +169,41 @@ static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const
                       bool panels, uint8_t* scratch) {
   if constexpr (F == Form::kF32 || F == Form::kF16 || F == Form::kBF16) {
     RunRows<F, Path::kFloat, Gated, S>(strips, strip, in, out);
-  } else {
-    if (panels) {
-      for (int s = 0; s < S; ++s)
-        scratch = BuildPanel<F>(&strips[s], in.cols / kGroupCols, scratch);
-      RunRows<F, Path::kPanel, Gated, S>(strips, strip, in, out);
-    } else {
-      RunRows<F, Path::kPacked, Gated, S>(strips, strip, in, out);
+  } else if (panels) {
+    const int64_t groups = in.cols / kGroupCols;
+    // The strips that come next arrive while these are multiplied.
+    const int64_t ahead = (Gated ? 1 : S) * strips[0].bytes;
+    for (int s = 0; s < S; ++s) {
+      uint8_t* panel = scratch + s * groups * 512;
+      for (int64_t g = 0; g < groups; ++g) {
+        const uint8_t* tile = strips[s].packed + g * TileBytes<F>();
+        PrefetchTile<F>(tile + ahead);
+        UnpackGroup<F>(tile, panel + g * 512);
+      }
+      strips[s].panel = panel;
     }
+    RunRows<F, Path::kPanel, Gated, S>(strips, strip, in, out);
+  } else {
+    RunRows<F, Path::kPacked, Gated, S>(strips, strip, in, out);
   }
+}
+
+static inline Strip StripOf(const PackedView& weight, int64_t strip) {
+  return {weight.data + strip * weight.strip_bytes, nullptr, weight.strip_bytes};
 }
 
 template <Form F>
 static void LinearOf(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
                      const Output& out, bool panels, uint8_t* scratch) {
   int64_t strip = begin;
-  for (; strip + 2 <= end && kTileStrips == 2; strip += 2) {
-    Strip pair[2] = {{weight.data + strip * weight.strip_bytes, nullptr, nullptr, nullptr},
-                     {weight.data + (strip + 1) * weight.strip_bytes, nullptr, nullptr, nullptr}};
+  // With few rows there is nothing to share between strips, and one stream of memory is best.
+  const bool pairs = kTileStrips == 2 && panels;
+  for (; pairs && strip + 2 <= end; strip += 2) {
+    Strip pair[2] = {StripOf(weight, strip), StripOf(weight, strip + 1)};
     RunStrips<F, false, 2>(pair, strip, in, out, panels, scratch);
   }
   for (; strip < end; ++strip) {
-    Strip one = {weight.data + strip * weight.strip_bytes, nullptr, nullptr, nullptr};
+    Strip one = StripOf(weight, strip);
     RunStrips<F, false, 1>(&one, strip, in, out, panels, scratch);
   }
 }
@@ -243,8 +212,7 @@ template <Form F>
 static void GatedOf(const PackedView& gate, const PackedView& up, int64_t begin, int64_t end,
                     const Activations& in, const Output& out, bool panels, uint8_t* scratch) {
   for (int64_t strip = begin; strip < end; ++strip) {
-    Strip pair[2] = {{gate.data + strip * gate.strip_bytes, nullptr, nullptr, nullptr},
-                     {up.data + strip * up.strip_bytes, nullptr, nullptr, nullptr}};
+    Strip pair[2] = {StripOf(gate, strip), StripOf(up, strip)};
     RunStrips<F, true, 2>(pair, strip, in, out, panels, scratch);
   }
 }

@@ -12,7 +12,7 @@ namespace {
 // barrier.
 constexpr int64_t kSharedInputRows = 4;
 // Rows that are multiplied with a panel before the next one is unpacked: their activations stay in
-// the second-level cache.
+// the second-level cache. A multiple of every tile_rows.
 constexpr int64_t kPanelRows = 192;
 
 const PackedView& ViewOf(const Weight* weight) {
@@ -21,48 +21,39 @@ const PackedView& ViewOf(const Weight* weight) {
 
 int64_t RoundUp64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Input rows as the kernels read them, in memory of one owner.
+// Input rows as the kernels read them, in memory of one owner: room for one normed row, then normed
+// rows and quantised tiles as far as the weights want them.
 class Input {
  public:
   Input(const ConstMatrixView& in, const Norm& norm, bool quantised, bool plain)
       : in_(in), norm_(norm), quantised_(quantised), keep_rows_(plain && norm.gain != nullptr) {}
 
+  int64_t rows() const { return in_.rows; }
+
   size_t bytes() const {
-    const int64_t groups = in_.cols / kGroupCols;
-    int64_t total = RoundUp64(in_.cols * 4);  // one normed row
+    int64_t total = RoundUp64(in_.cols * 4);
     if (keep_rows_) total += RoundUp64(in_.rows * in_.cols * 4);
-    if (quantised_) total += RoundUp64(in_.rows * in_.cols) + 2 * RoundUp64(in_.rows * groups * 4);
+    if (quantised_) total += in_.rows * (in_.cols / kGroupCols) * kGroupRowBytes;
     return static_cast<size_t>(total);
   }
 
-  // Places the parts in `memory` (bytes() of them).
+  // The rows in `memory` (bytes() of them), not yet filled.
   Activations Place(uint8_t* memory) const {
-    const int64_t groups = in_.cols / kGroupCols;
-    Activations a{};
-    a.cols = in_.cols;
-    a.rows = in_.rows;
-    a.x = in_.data;
-    a.x_stride = in_.stride;
+    Activations a{nullptr, in_.data, in_.stride, in_.cols, in_.rows};
     memory += RoundUp64(in_.cols * 4);
     if (keep_rows_) {
       a.x = reinterpret_cast<float*>(memory);
       a.x_stride = in_.cols;
       memory += RoundUp64(in_.rows * in_.cols * 4);
     }
-    if (quantised_) {
-      a.q = reinterpret_cast<int8_t*>(memory);
-      memory += RoundUp64(in_.rows * in_.cols);
-      a.scale = reinterpret_cast<float*>(memory);
-      memory += RoundUp64(in_.rows * groups * 4);
-      a.sum = reinterpret_cast<int32_t*>(memory);
-    }
+    a.tiles = memory;
     return a;
   }
 
-  // Computes rows [begin, end). `row_memory` holds one row of floats.
+  // Computes the rows [begin, end); whole tiles, or up to the last row. `row_memory` holds one row.
   void Fill(const KernelTable& table, const Activations& a, int64_t begin, int64_t end,
             float* row_memory) const {
-    const int64_t groups = in_.cols / kGroupCols;
+    const int64_t row_bytes = in_.cols / kGroupCols * kGroupRowBytes;
     for (int64_t r = begin; r < end; ++r) {
       const float* x = in_.row(r);
       if (norm_.gain != nullptr) {
@@ -71,9 +62,10 @@ class Input {
         x = normed;
       }
       if (quantised_) {
-        table.quantize(x, in_.cols, const_cast<int8_t*>(a.q) + r * in_.cols,
-                       const_cast<float*>(a.scale) + r * groups,
-                       const_cast<int32_t*>(a.sum) + r * groups);
+        const int64_t tile = r / table.tile_rows * table.tile_rows;
+        const int64_t tile_rows = std::min<int64_t>(table.tile_rows, in_.rows - tile);
+        table.quantize(x, in_.cols, static_cast<int32_t>(r - tile), static_cast<int32_t>(tile_rows),
+                       const_cast<uint8_t*>(a.tiles) + tile * row_bytes);
       }
     }
   }
@@ -87,34 +79,23 @@ class Input {
 
 // Makes the input ready for one member: computed by it alone for few rows, shared by the team
 // otherwise.
-Activations PrepareInput(const Input& input, int64_t rows, int member, uint8_t* shared,
-                         CpuContext& cpu) {
-  if (rows < kSharedInputRows || cpu.team.size() == 1) {
+Activations PrepareInput(const Input& input, int member, uint8_t* shared, CpuContext& cpu) {
+  const int64_t members = cpu.team.size();
+  if (input.rows() < kSharedInputRows || members == 1) {
     uint8_t* own = member == 0 ? shared : cpu.scratch[member].Get(input.bytes());
     const Activations a = input.Place(own);
-    input.Fill(cpu.table, a, 0, rows, reinterpret_cast<float*>(own));
+    input.Fill(cpu.table, a, 0, input.rows(), reinterpret_cast<float*>(own));
     return a;
   }
   const Activations a = input.Place(shared);
-  std::vector<float> row_memory(static_cast<size_t>(a.cols) + 16);
-  input.Fill(cpu.table, a, rows * member / cpu.team.size(), rows * (member + 1) / cpu.team.size(),
-             row_memory.data());
+  const int64_t tile = cpu.table.tile_rows;
+  const int64_t tiles = (input.rows() + tile - 1) / tile;
+  const int64_t begin = tiles * member / members * tile;
+  const int64_t end = std::min(tiles * (member + 1) / members * tile, input.rows());
+  uint8_t* row_memory = cpu.scratch[member].Get(static_cast<size_t>(a.cols) * sizeof(float));
+  input.Fill(cpu.table, a, begin, end, reinterpret_cast<float*>(row_memory));
   cpu.team.Barrier();
   return a;
-}
-
-// The same rows, some of them.
-Activations Rows(const Activations& a, int64_t begin, int64_t count) {
-  const int64_t groups = a.cols / kGroupCols;
-  Activations part = a;
-  part.x += begin * a.x_stride;
-  if (a.q != nullptr) {
-    part.q += begin * a.cols;
-    part.scale += begin * groups;
-    part.sum += begin * groups;
-  }
-  part.rows = count;
-  return part;
 }
 
 // Calls f(rows, first_row) for all rows at once, or for pieces of kPanelRows where panels are
@@ -123,13 +104,18 @@ template <typename F>
 void ForRowPieces(const Activations& a, bool panels, const F& f) {
   const int64_t piece = panels ? kPanelRows : a.rows;
   for (int64_t row = 0; row < a.rows; row += piece) {
-    f(Rows(a, row, std::min(piece, a.rows - row)), row);
+    Activations part = a;
+    part.x += row * a.x_stride;
+    part.tiles += row * (a.cols / kGroupCols) * kGroupRowBytes;
+    part.rows = std::min(piece, a.rows - row);
+    f(part, row);
   }
 }
 
-// Two unpacked strips: panel, d and m each.
-size_t PanelBytes(int64_t cols) {
-  return static_cast<size_t>(2 * (cols / kGroupCols) * (512 + 128));
+// Memory of two unpacked strips.
+uint8_t* PanelMemory(bool wanted, int64_t cols, int member, CpuContext& cpu) {
+  if (!wanted) return nullptr;
+  return cpu.panels[member].Get(static_cast<size_t>(2 * (cols / kGroupCols) * 512));
 }
 
 Output OutputOf(const MatrixView& m, const float* bias, bool accumulate, int64_t row) {
@@ -156,8 +142,8 @@ void RunLinear(const LinearArgs& args, int64_t panel_rows_min, CpuContext& cpu) 
   uint8_t* shared = cpu.shared.Get(input.bytes());
   const bool panels = args.in.rows >= panel_rows_min;
   cpu.team.Run([&](int member) {
-    const Activations a = PrepareInput(input, args.in.rows, member, shared, cpu);
-    std::vector<uint8_t> panel(panels && quantised ? PanelBytes(a.cols) + 64 : 0);
+    const Activations a = PrepareInput(input, member, shared, cpu);
+    uint8_t* panel = PanelMemory(panels && quantised, a.cols, member, cpu);
     const int64_t begin = SplitPoint(strips, member, cpu.team.size());
     const int64_t end = SplitPoint(strips, member + 1, cpu.team.size());
     ForRowPieces(a, panels, [&](const Activations& rows, int64_t row) {
@@ -168,8 +154,7 @@ void RunLinear(const LinearArgs& args, int64_t panel_rows_min, CpuContext& cpu) 
         const int64_t to = std::min(end - first, view.strips);
         if (from < to) {
           cpu.table.linear(view, from, to, rows,
-                           OutputOf(part.out, part.bias, part.accumulate, row), panels,
-                           panel.data());
+                           OutputOf(part.out, part.bias, part.accumulate, row), panels, panel);
         }
         first += view.strips;
       }
@@ -186,15 +171,15 @@ void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuCont
   uint8_t* shared = cpu.shared.Get(input.bytes());
   const bool panels = args.in.rows >= panel_rows_min;
   cpu.team.Run([&](int member) {
-    const Activations a = PrepareInput(input, args.in.rows, member, shared, cpu);
-    std::vector<uint8_t> panel(panels && quantised ? PanelBytes(a.cols) + 64 : 0);
+    const Activations a = PrepareInput(input, member, shared, cpu);
+    uint8_t* panel = PanelMemory(panels && quantised, a.cols, member, cpu);
     const int64_t begin = SplitPoint(gate.strips, member, cpu.team.size());
     const int64_t end = SplitPoint(gate.strips, member + 1, cpu.team.size());
     if (begin == end) return;
     if (gate.form == up.form) {
       ForRowPieces(a, panels, [&](const Activations& rows, int64_t row) {
         cpu.table.gated(gate, up, begin, end, rows, OutputOf(args.out, nullptr, false, row), panels,
-                        panel.data());
+                        panel);
       });
       return;
     }
@@ -203,9 +188,8 @@ void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuCont
     const int64_t width = std::min(end * kStripRows, gate.rows) - column;
     std::vector<float> ups(static_cast<size_t>(a.rows * width));
     const MatrixView up_part{ups.data() - column, a.rows, gate.rows, width};
-    cpu.table.linear(gate, begin, end, a, OutputOf(args.out, nullptr, false, 0), panels,
-                     panel.data());
-    cpu.table.linear(up, begin, end, a, OutputOf(up_part, nullptr, false, 0), panels, panel.data());
+    cpu.table.linear(gate, begin, end, a, OutputOf(args.out, nullptr, false, 0), panels, panel);
+    cpu.table.linear(up, begin, end, a, OutputOf(up_part, nullptr, false, 0), panels, panel);
     for (int64_t r = 0; r < a.rows; ++r) {
       float* out = args.out.row(r) + column;
       cpu.table.silu_times(out, ups.data() + r * width, width, out);

@@ -1,6 +1,7 @@
 // Linear layers over packed weights: what the numerics promise, whatever the tile, path and ISA.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "device/kernels/packed_weight.h"
@@ -20,9 +21,6 @@ struct Problem {
   Shape shape;
   std::unique_ptr<PackedWeight> weight, other;
   std::vector<float> x;
-  std::vector<int8_t> q;
-  std::vector<float> scale;
-  std::vector<int32_t> sum;
   std::vector<float> bias;
 
   explicit Problem(const Shape& s) : shape(s) {
@@ -36,31 +34,41 @@ struct Problem {
     other = pack(2);
     x = RandomFloats(3, kMaxRows * s.in_cols);
     bias = RandomFloats(4, s.out_cols);
-    const int64_t groups = s.in_cols / 32;
-    q.resize(x.size());
-    scale.resize(kMaxRows * groups + 1);
-    sum.resize(kMaxRows * groups + 1);
-    if (!IsQuantised(weight->view().form)) return;
-    for (int64_t r = 0; r < kMaxRows; ++r) {
-      AllTables().back()->quantize(x.data() + r * s.in_cols, s.in_cols, q.data() + r * s.in_cols,
-                                   scale.data() + r * groups, sum.data() + r * groups);
-    }
-  }
-
-  Activations Rows(int64_t first, int64_t count) const {
-    const int64_t groups = shape.in_cols / 32;
-    return {q.data() + first * shape.in_cols,
-            scale.data() + first * groups,
-            sum.data() + first * groups,
-            x.data() + first * shape.in_cols,
-            shape.in_cols,
-            shape.in_cols,
-            count};
   }
 };
 
+// Rows [first, first + count) of the problem as one table reads them.
+struct Rows {
+  std::vector<uint8_t> tiles;
+  Activations activations;
+
+  Rows(const KernelTable& table, const Problem& p, int64_t first, int64_t count)
+      : tiles(static_cast<size_t>(count * (p.shape.in_cols / 32) * kGroupRowBytes) + 4),
+        activations{tiles.data(), p.x.data() + first * p.shape.in_cols, p.shape.in_cols,
+                    p.shape.in_cols, count} {
+    if (!IsQuantised(p.weight->view().form)) return;
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t tile = r / table.tile_rows * table.tile_rows;
+      table.quantize(p.x.data() + (first + r) * p.shape.in_cols, p.shape.in_cols,
+                     static_cast<int32_t>(r - tile),
+                     static_cast<int32_t>(std::min<int64_t>(table.tile_rows, count - tile)),
+                     tiles.data() + tile * (p.shape.in_cols / 32) * kGroupRowBytes);
+    }
+  }
+};
+
+// What the activations are after quantisation to int8 per group of 32.
+double Rounded(const Problem& p, int64_t row, int64_t k) {
+  const float* x = p.x.data() + row * p.shape.in_cols;
+  if (!IsQuantised(p.weight->view().form)) return x[k];
+  float largest = 0;
+  for (int64_t i = k / 32 * 32; i < k / 32 * 32 + 32; ++i)
+    largest = std::max(largest, std::fabs(x[i]));
+  return std::nearbyint(x[k] * (127.0f / largest)) * double{largest / 127.0f};
+}
+
 std::vector<uint8_t> PanelMemory(int64_t cols) {
-  return std::vector<uint8_t>(2 * cols / 32 * 640 + 64);
+  return std::vector<uint8_t>(2 * cols / 32 * 512 + 64);
 }
 
 std::vector<float> Linear(const KernelTable& table, const Problem& p, int64_t first, int64_t rows,
@@ -71,10 +79,11 @@ std::vector<float> Linear(const KernelTable& table, const Problem& p, int64_t fi
   const Output output{out.data(), p.shape.out_cols, p.shape.out_cols,
                       bias ? p.bias.data() : nullptr, accumulate};
   const PackedView& w = p.weight->view();
+  const Rows in(table, p, first, rows);
   if (gated) {
-    table.gated(w, p.other->view(), 0, w.strips, p.Rows(first, rows), output, panels, scratch);
+    table.gated(w, p.other->view(), 0, w.strips, in.activations, output, panels, scratch);
   } else {
-    table.linear(w, 0, w.strips, p.Rows(first, rows), output, panels, scratch);
+    table.linear(w, 0, w.strips, in.activations, output, panels, scratch);
   }
   return out;
 }
@@ -84,7 +93,6 @@ class LinearKernel : public testing::TestWithParam<Shape> {};
 // Against double precision over the same quantised values.
 TEST_P(LinearKernel, IsTheProductOfTheQuantisedOperands) {
   const Problem p(GetParam());
-  const bool quantised = IsQuantised(p.weight->view().form);
   const std::vector<float> out =
       Linear(*AllTables().front(), p, 0, kMaxRows, true, true, true, false);
   std::vector<float> row(p.shape.in_cols);
@@ -93,9 +101,7 @@ TEST_P(LinearKernel, IsTheProductOfTheQuantisedOperands) {
     for (int64_t r = 0; r < kMaxRows; ++r) {
       double y = p.bias[c], magnitude = 1;
       for (int64_t k = 0; k < p.shape.in_cols; ++k) {
-        const int64_t at = r * p.shape.in_cols + k;
-        const double x =
-            quantised ? static_cast<double>(p.q[at]) * p.scale[at / 32] : double{p.x[at]};
+        const double x = Rounded(p, r, k);
         y += x * row[k];
         magnitude += std::fabs(x * row[k]);
       }

@@ -12,15 +12,28 @@ namespace {
 
 struct Quantised {
   std::vector<int8_t> q;
-  std::vector<float> scale;
-  std::vector<int32_t> sum;
+  std::vector<float> scale, scaled_sum;
+  std::vector<int32_t> offset;
 };
 
-Quantised Quantise(const KernelTable& table, const std::vector<float>& x) {
-  Quantised result{std::vector<int8_t>(x.size()), std::vector<float>(x.size() / 32),
-                   std::vector<int32_t>(x.size() / 32)};
-  table.quantize(x.data(), static_cast<int64_t>(x.size()), result.q.data(), result.scale.data(),
-                 result.sum.data());
+// Quantises x as row `row` of a tile of `tile_rows` rows and reads it back by the layout in
+// kernel_table.h.
+Quantised Quantise(const KernelTable& table, const std::vector<float>& x, int row = 0,
+                   int tile_rows = 1) {
+  const size_t groups = x.size() / 32;
+  std::vector<uint8_t> tile(groups * kGroupRowBytes * tile_rows, 0xee);
+  table.quantize(x.data(), static_cast<int64_t>(x.size()), row, tile_rows, tile.data());
+  Quantised result{std::vector<int8_t>(x.size()), std::vector<float>(groups),
+                   std::vector<float>(groups), std::vector<int32_t>(groups)};
+  for (size_t g = 0; g < groups; ++g) {
+    const uint8_t* group = tile.data() + g * kGroupRowBytes * tile_rows;
+    for (int quad = 0; quad < 8; ++quad) {
+      std::memcpy(result.q.data() + g * 32 + quad * 4, group + (quad * tile_rows + row) * 4, 4);
+    }
+    std::memcpy(&result.scale[g], group + 32 * tile_rows + 4 * row, 4);
+    std::memcpy(&result.scaled_sum[g], group + 36 * tile_rows + 4 * row, 4);
+    std::memcpy(&result.offset[g], group + 40 * tile_rows + 4 * row, 4);
+  }
   return result;
 }
 
@@ -43,7 +56,8 @@ TEST(Quantize, ValuesAreNearestMultiplesOfTheScale) {
         EXPECT_GE(result.q[i], -127);
       }
       EXPECT_EQ(result.scale[g], largest / 127.0f);
-      EXPECT_EQ(result.sum[g], sum);
+      EXPECT_EQ(result.offset[g], -8 * sum);
+      EXPECT_EQ(result.scaled_sum[g], result.scale[g] * static_cast<float>(sum));
     }
   }
 }
@@ -69,17 +83,21 @@ TEST(Quantize, NothingBecomesNothing) {
     const Quantised result = Quantise(*table, x);
     EXPECT_EQ(result.scale, std::vector<float>(2, 0.0f)) << table->isa;
     EXPECT_EQ(result.q, std::vector<int8_t>(64, 0)) << table->isa;
-    EXPECT_EQ(result.sum, std::vector<int32_t>(2, 0)) << table->isa;
+    EXPECT_EQ(result.offset, std::vector<int32_t>(2, 0)) << table->isa;
   }
 }
 
-TEST(Quantize, EveryIsaGivesTheSameBits) {
+TEST(Quantize, BitsAreTheSameOnEveryIsaInAnyRowOfATile) {
   const std::vector<float> x = RandomFloats(2, 32 * 64);
   const Quantised scalar = Quantise(*AllTables().back(), x);
   for (const KernelTable* table : AllTables()) {
-    const Quantised result = Quantise(*table, x);
-    EXPECT_EQ(result.q, scalar.q) << table->isa;
-    EXPECT_TRUE(SameBits(result.scale, scalar.scale)) << table->isa;
+    for (const int tile_rows : {1, 3, 6}) {
+      const Quantised result = Quantise(*table, x, tile_rows - 1, tile_rows);
+      EXPECT_EQ(result.q, scalar.q) << table->isa;
+      EXPECT_TRUE(SameBits(result.scale, scalar.scale)) << table->isa;
+      EXPECT_TRUE(SameBits(result.scaled_sum, scalar.scaled_sum)) << table->isa;
+      EXPECT_EQ(result.offset, scalar.offset) << table->isa;
+    }
   }
 }
 
