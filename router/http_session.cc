@@ -93,6 +93,7 @@ HttpSession::Awaitable<bool> HttpSession::ServeOne() {
   std::variant<ApiRequest, ApiError> parsed =
       co_await ParseGeneration(chat, std::move(request.body));
   if (ApiError* error = std::get_if<ApiError>(&parsed)) {
+    router_.metrics.requests[static_cast<size_t>(RequestResult::kRefused)].Add();
     co_return co_await Reply(ErrorReply(*error), head, false);
   }
   ApiRequest& generation = std::get<ApiRequest>(parsed);

@@ -30,6 +30,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
     Generation generation;
     auto error = ReadGenerateRequest(request, router.tokenizer.vocab_size(), &generation);
     if (error) {
+      router.metrics.requests[static_cast<size_t>(RequestResult::kRefused)].Add();
       Finish(ToGrpcStatus(*error));
       finished_ = true;
       return;

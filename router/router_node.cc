@@ -17,6 +17,8 @@
 namespace baton::router {
 namespace {
 
+// For the last words to clients whose requests are broken off.
+constexpr absl::Duration kBreakOffTime = absl::Milliseconds(500);
 constexpr absl::Duration kStopTimeout = absl::Seconds(2);
 
 server::TlsOptions TlsOf(const v1::RouterConfig& config) {
@@ -125,9 +127,17 @@ void RouterNode::StartDraining() {
   public_grpc_->SetServing(false);
 }
 
+void RouterNode::BreakOffRequests() {
+  if (idle()) return;
+  cluster_->LoseAll();
+  const absl::Time latest = absl::Now() + kBreakOffTime;
+  while (!idle() && absl::Now() < latest) absl::SleepFor(absl::Milliseconds(5));
+}
+
 bool RouterNode::Stop() {
   if (std::exchange(stopped_, true)) return ended_in_time_;
   admission_.StartDraining();
+  if (http_) BreakOffRequests();
   if (http_) ended_in_time_ = http_->Stop(kStopTimeout);
   if (public_grpc_) public_grpc_->Shutdown(absl::ZeroDuration());
   if (cluster_grpc_) cluster_grpc_->Shutdown(absl::ZeroDuration());

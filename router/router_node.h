@@ -45,6 +45,8 @@ class RouterNode {
   absl::Status Listen(const HttpLimits& limits);
   void MakeCluster();
   void ScheduleSweep();
+  // Ends the requests that still run, so that each client is told.
+  void BreakOffRequests();
 
   const v1::RouterConfig config_;
   std::unique_ptr<models::text::Tokenizer> tokenizer_;

@@ -180,6 +180,22 @@ TEST_F(HttpApiTest, WhenTheServerIsFullTheNextRequestIs429WithRetryAfter) {
       Eventually([&] { return Ask("/v1/completions", "{\"prompt\":\"x\"}").status == 200; }));
 }
 
+TEST_F(HttpApiTest, ARequestThatOutlivesTheDrainIsToldOfItsEnd) {
+  StartCluster();
+  fakes::NodeScript script;
+  script.token_ms = 20;
+  decode->SetScript(script);
+  RawClient running(router->http_address());
+  running.Send(Post("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":400,\"stream\":true}"));
+  running.ReadUntil("\"text\":\"a\"");
+  router->StartDraining();
+  EXPECT_TRUE(router->Stop());
+  const std::vector<std::string> events = Events(running.Read().body);
+  ASSERT_GE(events.size(), 3u);
+  EXPECT_NE(events[events.size() - 2].find("\"error\""), std::string::npos);
+  EXPECT_EQ(events.back(), "[DONE]");
+}
+
 TEST_F(HttpApiTest, WhileDrainingNewRequestsAre503AndRunningOnesFinish) {
   StartCluster("Hello");
   fakes::NodeScript script;

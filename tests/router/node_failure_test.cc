@@ -66,6 +66,11 @@ TEST_F(NodeFailureTest, ADecodeNodeThatRefusesOrDiesBeforeAnyTokenIsReplaced) {
   StartCluster();
   AddDecode("d1");
   Say("Hello");
+  // Slow enough that a decode node that dies at once is dead before the first token.
+  fakes::NodeScript slow;
+  slow.token = fakes::Says("Hello");
+  slow.first_token_ms = 50;
+  prefill->SetScript(slow);
   fakes::NodeScript dying;
   dying.die_at = 0;
   for (const fakes::NodeScript& script : {Failing(kGone), Failing(kFull), dying}) {
