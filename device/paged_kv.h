@@ -8,8 +8,9 @@
 //   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head
 //   dimension
 //
-// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Layers
-// are `layer_stride_bytes` apart; blocks of one layer are BlockLayerBytes() apart.
+// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Where
+// blocks of one layer follow each other is the view's business: KvStore keeps all layers of a block
+// together, so that a short sequence touches few pages.
 #pragma once
 
 #include <cstdint>
@@ -41,10 +42,14 @@ struct PagedKvView {
   KvGeometry geometry;
   uint8_t* layer_base = nullptr;  // block 0 of this layer
   int32_t blocks = 0;             // blocks in the pool
+  // Between the same layer of neighbouring blocks; 0: the layer's blocks are dense
+  // (BlockLayerBytes()).
+  int64_t block_stride_bytes = 0;
 
-  uint8_t* keys(int32_t block) const {
-    return layer_base + int64_t{block} * geometry.BlockLayerBytes();
+  int64_t block_stride() const {
+    return block_stride_bytes > 0 ? block_stride_bytes : geometry.BlockLayerBytes();
   }
+  uint8_t* keys(int32_t block) const { return layer_base + int64_t{block} * block_stride(); }
   uint8_t* values(int32_t block) const { return keys(block) + geometry.KeyBytes(); }
 };
 

@@ -48,11 +48,12 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(device::Device& device,
   store->geometry_ = geometry;
   store->blocks_ = blocks;
   BATON_ASSIGN_OR_RETURN(store->memory_, device.Allocate(static_cast<size_t>(bytes)));
-  const int64_t layer_bytes = blocks * geometry.BlockLayerBytes();
   uint8_t* base = static_cast<uint8_t*>(store->memory_.data());
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
-    store->layers_.push_back(
-        {.geometry = geometry, .layer_base = base + layer * layer_bytes, .blocks = blocks});
+    store->layers_.push_back({.geometry = geometry,
+                              .layer_base = base + layer * geometry.BlockLayerBytes(),
+                              .blocks = blocks,
+                              .block_stride_bytes = geometry.BlockBytesTotal()});
   }
   return store;
 }

@@ -57,7 +57,7 @@ class ItemRows {
     const KvGeometry& g = args_.kv.geometry;
     const int64_t head_bytes = int64_t{g.head_dim} * g.block_tokens * BlockBytes(g.dtype);
     return {args_.kv.layer_base,
-            g.BlockLayerBytes(),
+            args_.kv.block_stride(),
             item_.kv_head * head_bytes,
             g.KeyBytes() + item_.kv_head * head_bytes,
             item_.sequence->block_table,

@@ -50,7 +50,9 @@ TEST_P(KvStoreOfDType, ZeroTailClearsExactlyTheLaterTokensOfOneBlock) {
     auto store = KvStore::Create(device, g, 3);
     ASSERT_TRUE(store.ok());
     for (int32_t layer = 0; layer < g.layers; ++layer) {
-      std::memset((*store)->BlockLayer(layer, 0), 0xff, 3 * g.BlockLayerBytes());
+      for (int32_t block = 0; block < 3; ++block) {
+        std::memset((*store)->BlockLayer(layer, block), 0xff, g.BlockLayerBytes());
+      }
     }
     (*store)->ZeroTail(1, 1, from);
     for (int32_t layer = 0; layer < g.layers; ++layer) {
