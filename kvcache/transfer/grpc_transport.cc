@@ -71,81 +71,98 @@ class EndOfStream {
   absl::Status status_;
 };
 
-// One Push call. Keeps itself alive until gRPC reports its end (OnDone).
-//
-// A read is outstanding from the start until the call is over, so the call cannot be done while
-// `open_` is true: that makes it safe to start writes from any thread under the mutex.
-class GrpcPushStream final : public PushStream,
-                             public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+class PushCall;
+
+// What the sender holds of a Push call. The call itself goes away when gRPC reports its end: a gRPC
+// call keeps references to payloads that it did not get to send until it is destroyed, so the
+// sender must not keep it alive while it waits for them.
+class GrpcPushStream final : public PushStream {
  public:
-  static std::shared_ptr<GrpcPushStream> Open(const std::shared_ptr<grpc::Channel>& channel,
-                                              absl::Duration timeout, Events events) {
-    static const std::string& method =
-        *new std::string(absl::StrCat("/", v1::KvTransfer::service_full_name(), "/Push"));
-    auto stream = std::make_shared<GrpcPushStream>(channel, std::move(events));
-    stream->self_ = stream;
-    stream->context_.set_deadline(DeadlineAfter(timeout));
-    stream->stub_.PrepareBidiStreamingCall(&stream->context_, method, grpc::StubOptions(),
-                                           stream.get());
-    stream->StartRead(&stream->incoming_);
-    stream->StartCall();
-    return stream;
-  }
+  explicit GrpcPushStream(std::shared_ptr<EndOfStream> end) : end_(std::move(end)) {}
 
-  GrpcPushStream(const std::shared_ptr<grpc::Channel>& channel, Events events)
-      : stub_(channel), end_(std::make_shared<EndOfStream>(std::move(events))) {}
+  void Send(OutgoingFrame frame) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void Cancel() override ABSL_LOCKS_EXCLUDED(mutex_);
 
-  void Send(OutgoingFrame frame) override {
+  // From here on `call` takes writes.
+  void Attach(PushCall* call) {
     MutexLock lock(mutex_);
-    if (!open_) return;
-    queue_.push_back(EncodeFrame(frame, end_));
-    if (queue_.size() == 1) StartWrite(&queue_.front());
+    call_ = call;
+    open_ = true;
   }
-
-  void Cancel() override { context_.TryCancel(); }
-
-  void OnWriteDone(bool ok) override {
+  // No more writes are started.
+  void StopWriting() {
     MutexLock lock(mutex_);
-    queue_.pop_front();
-    // When a write fails the call is over: the outstanding read tells why.
-    if (!ok) open_ = false;
-    if (!open_) {
-      queue_.clear();
-    } else if (!queue_.empty()) {
-      StartWrite(&queue_.front());
-    }
+    open_ = false;
   }
-
-  void OnReadDone(bool ok) override {
-    if (ok) {
-      v1::KvAck ack;
-      if (!ParseAck(ack)) {
-        Cancel();
-        ok = false;
-      } else {
-        end_->OnAck(ack);
-        StartRead(&incoming_);
-      }
-    }
-    if (!ok) {
-      MutexLock lock(mutex_);
-      open_ = false;
-    }
-  }
-
-  void OnDone(const grpc::Status& status) override {
-    {
-      MutexLock lock(mutex_);
-      open_ = false;
-      queue_.clear();
-    }
-    end_->set_status(parse_error_.ok() ? proto::FromGrpc(status) : parse_error_);
-    end_.reset();
-    // The last reference may be this one: nothing is touched after it.
-    std::shared_ptr<GrpcPushStream> self = std::move(self_);
+  void OnWriteDone(bool ok) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The call is about to be destroyed. Returns the last reference that is held here to the end of
+  // the stream.
+  std::shared_ptr<EndOfStream> Detach() {
+    MutexLock lock(mutex_);
+    open_ = false;
+    call_ = nullptr;
+    queue_.clear();
+    return std::move(end_);
   }
 
  private:
+  Mutex mutex_;
+  PushCall* call_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front is being written
+  std::shared_ptr<EndOfStream> end_ ABSL_GUARDED_BY(mutex_);    // null when the call is over
+};
+
+// One Push call. Deletes itself when gRPC reports its end (OnDone).
+//
+// A read is outstanding from the start until the call is over, so the call cannot be done while the
+// stream is open: that makes it safe to start writes from any thread under the stream's mutex.
+class PushCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  static std::shared_ptr<PushStream> Start(const std::shared_ptr<grpc::Channel>& channel,
+                                           absl::Duration timeout, PushStream::Events events) {
+    static const std::string& method =
+        *new std::string(absl::StrCat("/", v1::KvTransfer::service_full_name(), "/Push"));
+    auto end = std::make_shared<EndOfStream>(std::move(events));
+    auto stream = std::make_shared<GrpcPushStream>(end);
+    auto* call = new PushCall(channel, stream, std::move(end));
+    call->context_.set_deadline(DeadlineAfter(timeout));
+    call->stub_.PrepareBidiStreamingCall(&call->context_, method, grpc::StubOptions(), call);
+    stream->Attach(call);
+    call->StartRead(&call->incoming_);
+    call->StartCall();
+    return stream;
+  }
+
+  void TryCancel() { context_.TryCancel(); }
+
+  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
+
+  void OnReadDone(bool ok) override {
+    v1::KvAck ack;
+    if (ok && ParseAck(ack)) {
+      end_->OnAck(ack);
+      StartRead(&incoming_);
+      return;
+    }
+    stream_->StopWriting();
+    if (ok) context_.TryCancel();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    end_->set_status(parse_error_.ok() ? proto::FromGrpc(status) : parse_error_);
+    // The last of these references may be the last at all, and reports the end: not before the call
+    // is gone.
+    std::shared_ptr<EndOfStream> end = std::move(end_);
+    std::shared_ptr<EndOfStream> also = stream_->Detach();
+    delete this;
+  }
+
+ private:
+  PushCall(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<GrpcPushStream> stream,
+           std::shared_ptr<EndOfStream> end)
+      : stub_(channel), stream_(std::move(stream)), end_(std::move(end)) {}
+
   bool ParseAck(v1::KvAck& ack) {
     std::vector<grpc::Slice> slices;
     std::string bytes;
@@ -161,14 +178,35 @@ class GrpcPushStream final : public PushStream,
 
   grpc::GenericStub stub_;
   grpc::ClientContext context_;
+  const std::shared_ptr<GrpcPushStream> stream_;
   std::shared_ptr<EndOfStream> end_;
-  std::shared_ptr<GrpcPushStream> self_;
   grpc::ByteBuffer incoming_;
   absl::Status parse_error_;
-  Mutex mutex_;
-  bool open_ ABSL_GUARDED_BY(mutex_) = true;
-  std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);  // the front is being written
 };
+
+void GrpcPushStream::Send(OutgoingFrame frame) {
+  MutexLock lock(mutex_);
+  if (!open_) return;
+  queue_.push_back(EncodeFrame(frame, end_));
+  if (queue_.size() == 1) call_->StartWrite(&queue_.front());
+}
+
+void GrpcPushStream::Cancel() {
+  MutexLock lock(mutex_);
+  if (call_ != nullptr) call_->TryCancel();
+}
+
+void GrpcPushStream::OnWriteDone(bool ok) {
+  MutexLock lock(mutex_);
+  queue_.pop_front();
+  // When a write fails the call is over: the outstanding read tells why.
+  if (!ok) open_ = false;
+  if (!open_) {
+    queue_.clear();
+  } else if (!queue_.empty()) {
+    call_->StartWrite(&queue_.front());
+  }
+}
 
 class GrpcTransport final : public Transport {
  public:
@@ -189,7 +227,7 @@ class GrpcTransport final : public Transport {
 
   std::shared_ptr<PushStream> OpenPush(const std::string& address, absl::Duration timeout,
                                        PushStream::Events events) override {
-    return GrpcPushStream::Open(ChannelTo(address), timeout, std::move(events));
+    return PushCall::Start(ChannelTo(address), timeout, std::move(events));
   }
 
  private:

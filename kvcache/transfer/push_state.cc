@@ -153,6 +153,7 @@ bool PushState::HasDeadline() const {
 PushState::Step PushState::NextStep() {
   MutexLock lock(mutex_);
   Step step;
+  if (done_) return step;
   const bool stream_is_over = !opened_ || closed_;
   if (stream_is_over && (closed_ || !failure_.ok())) {
     step.kind = Step::Kind::kEnd;
