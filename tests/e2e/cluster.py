@@ -35,6 +35,7 @@ class Process:
         self.name = name
         self.ready = {}
         self.log = []
+        self.killed = False  # by the test, on purpose
         self._ready_event = threading.Event()
         self.popen = subprocess.Popen(
             [os.path.join(BIN_DIR, arguments[0])] + arguments[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -57,6 +58,7 @@ class Process:
         return self.ready
 
     def kill(self, sig=signal.SIGKILL):
+        self.killed = self.killed or sig == signal.SIGKILL
         if self.popen.poll() is None:
             self.popen.send_signal(sig)
 
@@ -114,7 +116,7 @@ class Cluster:
 
     def stop(self, expect_clean=True):
         """SIGTERM to all; with expect_clean every process that still ran must exit 0 in time."""
-        running = [p for p in self.processes if p.popen.poll() is None]
+        running = [p for p in self.processes if p.popen.poll() is None and not p.killed]
         for process in running:
             process.kill(signal.SIGCONT)
             process.kill(signal.SIGTERM)
@@ -126,6 +128,7 @@ class Cluster:
                 process.kill()
                 process.wait()
                 code = "hung"
+            process.popen.stdout.close()
             if code != 0:
                 bad.append(f"{process.name}: {code}\n" + "\n".join(process.log[-30:]))
         if expect_clean and bad:

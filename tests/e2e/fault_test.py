@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Clients that leave and nodes that die: a clear result, and every block free again."""
+
+import json
+import signal
+import socket
+import threading
+import time
+import unittest
+
+from cluster import Cluster, SLOWNESS, wait_until
+from sse import Stream, collect
+
+LONG = {"prompt": [7 + i % 900 for i in range(3000)], "ignore_eos": True, "temperature": 0}
+SHORT = {"prompt": list(range(10, 40)), "ignore_eos": True, "temperature": 0}
+# The reference device is slow enough to be caught in the middle.
+SLOW = ["--device", "cpu"]
+
+
+class LeavingClientTest(unittest.TestCase):
+    def test_leaving_during_prefill_frees_both_nodes(self):
+        with Cluster(prefill_flags=SLOW + ["--step-tokens", "64"]) as cluster:
+            stream = threading.Thread(target=lambda: self.leave_after(cluster, LONG, 0.3))
+            stream.start()
+            wait_until(lambda: cluster.blocks("d0").get("leased", 0) > 0, 5, "a lease")
+            stream.join()
+            self.assertLess(cluster.wait_all_free(), 2 * SLOWNESS)
+
+    def leave_after(self, cluster, body, seconds):
+
+        host, port = cluster.http.rsplit(":", 1)
+
+        text = json.dumps({**body, "stream": True, "max_tokens": 50})
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                                f"Content-Length: {len(text)}\r\n\r\n{text}").encode())
+            time.sleep(seconds * SLOWNESS)
+
+    def test_leaving_during_decode_frees_both_nodes(self):
+        with Cluster(decode_flags=SLOW) as cluster:
+            stream = Stream(cluster.http, "/v1/completions", {**SHORT, "max_tokens": 4000})
+            events = stream.events()
+            for _ in range(5):
+                next(events)
+            wait_until(lambda: cluster.blocks("d0")["used"] > 0, 5, "blocks in use")
+            stream.close()
+            self.assertLess(cluster.wait_all_free(), 2 * SLOWNESS)
+
+    def test_a_hundred_clients_that_leave_at_once_leave_nothing_behind(self):
+        with Cluster(decode_flags=SLOW) as cluster:
+            threads = [threading.Thread(target=self.leave_after, args=(cluster, SHORT, 0.01 * i)) for i in range(100)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            cluster.wait_all_free()
+            self.assertEqual(cluster.post("/v1/completions", {**SHORT, "max_tokens": 4})[0], 200)
+
+
+class DyingNodeTest(unittest.TestCase):
+    def test_prefill_killed_before_the_first_token_is_replaced_by_another(self):
+        with Cluster(prefill=2, prefill_flags=SLOW + ["--step-tokens", "64"]) as cluster:
+            expected = cluster.post("/v1/completions", {**LONG, "max_tokens": 8})[1]["choices"][0]["text"]
+            result = {}
+            client = threading.Thread(target=lambda: result.update(
+                collect(cluster.http, "/v1/completions", {**LONG, "max_tokens": 8})))
+            client.start()
+
+            def busy():
+                return [n for n in ("p0", "p1") if cluster.blocks(n).get("used", 0) > 0]
+            wait_until(busy, 10, "a busy prefill node")
+            cluster.prefill[int(busy()[0][1])].kill()
+            client.join()
+            self.assertIsNone(result["error"])
+            self.assertEqual(result["text"][0], expected)
+            cluster.wait_all_free()
+
+    def test_only_prefill_killed_gives_a_clear_error_and_frees_the_lease(self):
+        with Cluster(prefill_flags=SLOW + ["--step-tokens", "64"]) as cluster:
+            result = {}
+            client = threading.Thread(target=lambda: result.update(
+                zip(("status", "body"), cluster.post("/v1/completions", {**LONG, "max_tokens": 8})[:2])))
+            client.start()
+            wait_until(lambda: cluster.blocks("p0").get("used", 0) > 0, 10, "a busy prefill node")
+            cluster.prefill[0].kill()
+            client.join()
+            self.assertGreaterEqual(result["status"], 500)
+            self.assertIn("message", result["body"]["error"])
+            cluster.wait_all_free()
+
+    def test_decode_killed_in_the_middle_ends_the_stream_with_an_error_event(self):
+        with Cluster(decode_flags=SLOW) as cluster:
+            result = {}
+            client = threading.Thread(target=lambda: result.update(
+                collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": 4000})))
+            client.start()
+            wait_until(lambda: cluster.blocks("d0").get("used", 0) > 0, 10, "a running stream")
+            time.sleep(0.2)
+            cluster.decode[0].kill()
+            client.join()
+            self.assertIsNotNone(result["error"])
+            self.assertEqual(result["finish"], {})
+            wait_until(lambda: cluster.blocks("p0")["free"] == cluster.blocks("p0")["total"], 5, "prefill's blocks")
+
+    def test_a_node_that_is_gone_or_frozen_is_noticed_within_two_seconds(self):
+        for sig in (signal.SIGKILL, signal.SIGSTOP):
+            with Cluster(decode=2) as cluster:
+                begin = time.monotonic()
+                cluster.decode[0].kill(sig)
+
+                def up():
+                    return sum(v for _, v in cluster.metrics()["baton_node_up"])
+                wait_until(lambda: up() == 2, 5, "one node less")
+                self.assertLess(time.monotonic() - begin, 2 * SLOWNESS)
+                self.assertEqual(cluster.post("/v1/completions", {**SHORT, "max_tokens": 4})[0], 200)
+                cluster.decode[0].kill()
+
+    def test_a_node_that_starts_again_serves_again(self):
+        with Cluster() as cluster:
+            cluster.decode[0].kill()
+            wait_until(lambda: cluster.get("/ready")[0] == 503, 5, "503 without a decode node")
+            status, body, headers = cluster.post("/v1/completions", {**SHORT, "max_tokens": 4})
+            self.assertEqual(status, 503, body)
+            self.assertIn("Retry-After", headers)
+            cluster.decode.append(cluster.add_decode(1))
+            wait_until(lambda: cluster.get("/ready")[0] == 200, 10, "ready again")
+            self.assertEqual(cluster.post("/v1/completions", {**SHORT, "max_tokens": 4})[0], 200)
+
+
+class DrainTest(unittest.TestCase):
+    def test_sigterm_lets_a_running_stream_finish(self):
+        cluster = Cluster(decode_flags=SLOW)
+        result = {}
+        client = threading.Thread(target=lambda: result.update(
+            collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": 3000})))
+        client.start()
+        wait_until(lambda: cluster.blocks("d0").get("used", 0) > 0, 10, "a running stream")
+        cluster.stop()
+        client.join()
+        self.assertIsNone(result["error"])
+        self.assertEqual(result["finish"], {0: "length"})
+
+
+if __name__ == "__main__":
+    unittest.main()
