@@ -65,7 +65,9 @@ class KvHandoffTest : public testing::Test {
       : store_(
             kvcache::KvStore::Create(device_, fakes::FakeModelGeometry(kBlockTokens), 10).value()) {
     for (int32_t layer = 0; layer < 2; ++layer) {
-      std::memset(store_->BlockLayer(layer, 0), 0xff, 10 * store_->geometry().BlockLayerBytes());
+      for (int32_t block = 0; block < 10; ++block) {
+        std::memset(store_->BlockLayer(layer, block), 0xff, store_->geometry().BlockLayerBytes());
+      }
     }
   }
   // A prompt of `tokens`, whose blocks are in the pool's order.
