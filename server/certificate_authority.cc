@@ -130,8 +130,8 @@ absl::StatusOr<NodeName> ParseNodeName(const std::string& text) {
   }
   NodeName node{parts[0], parts[1], absl::StrSplit(parts[2], ',')};
   if (node.role != "router" && node.role != "prefill" && node.role != "decode") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "node '", text, "': role '", node.role, "', allowed: router, prefill, decode"));
+    return absl::InvalidArgumentError(absl::StrCat("node '", text, "': role '", node.role,
+                                                   "', allowed: router, prefill, decode"));
   }
   if (!IsName(node.id)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -139,8 +139,8 @@ absl::StatusOr<NodeName> ParseNodeName(const std::string& text) {
   }
   for (const std::string& host : node.hosts) {
     if (!IsName(host) && !IsIpAddress(host)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "node '", text, "': host '", host, "', allowed: a host name or an IP address"));
+      return absl::InvalidArgumentError(absl::StrCat("node '", text, "': host '", host,
+                                                     "', allowed: a host name or an IP address"));
     }
   }
   return node;
@@ -150,8 +150,8 @@ absl::StatusOr<CertificateAuthority> CertificateAuthority::Open(const std::strin
                                                                 const std::string& cluster,
                                                                 int days) {
   if (!IsName(cluster)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cluster '", cluster, "', allowed: 1 to 63 letters, digits, '-', '_', '.'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cluster '", cluster, "', allowed: 1 to 63 letters, digits, '-', '_', '.'"));
   }
   CertificateAuthority authority;
   authority.folder_ = folder;
@@ -160,8 +160,9 @@ absl::StatusOr<CertificateAuthority> CertificateAuthority::Open(const std::strin
   const std::string key_path = absl::StrCat(folder, "/ca.key");
   const bool has_certificate = std::filesystem::exists(certificate_path);
   if (has_certificate != std::filesystem::exists(key_path)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "folder ", folder, " has only one of ca.pem and ca.key; needs both, or none for a new one"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("folder ", folder,
+                     " has only one of ca.pem and ca.key; needs both, or none for a new one"));
   }
   if (has_certificate) {
     BATON_ASSIGN_OR_RETURN(const std::string certificate, ReadFile(certificate_path));
@@ -169,23 +170,23 @@ absl::StatusOr<CertificateAuthority> CertificateAuthority::Open(const std::strin
     BATON_ASSIGN_OR_RETURN(authority.certificate_, ParseCertificate(certificate_path, certificate));
     BATON_ASSIGN_OR_RETURN(authority.key_, ParsePrivateKey(key_path, key));
     if (OrganisationOf(authority.certificate_.get()) != cluster) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          certificate_path, " is the authority of cluster '",
-          OrganisationOf(authority.certificate_.get()), "', not of '", cluster, "'"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(certificate_path, " is the authority of cluster '",
+                       OrganisationOf(authority.certificate_.get()), "', not of '", cluster, "'"));
     }
     return authority;
   }
   authority.is_new_ = true;
   BATON_ASSIGN_OR_RETURN(authority.key_, NewKey());
-  BATON_ASSIGN_OR_RETURN(authority.certificate_, NewCertificate(cluster, "Baton cluster authority",
-                                                                authority.key_.get(), nullptr, days));
+  BATON_ASSIGN_OR_RETURN(
+      authority.certificate_,
+      NewCertificate(cluster, "Baton cluster authority", authority.key_.get(), nullptr, days));
   X509* certificate = authority.certificate_.get();
   BATON_RETURN_IF_ERROR(
       AddExtension(certificate, certificate, NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
   BATON_RETURN_IF_ERROR(
       AddExtension(certificate, certificate, NID_key_usage, "critical,keyCertSign,cRLSign"));
-  BATON_RETURN_IF_ERROR(
-      AddExtension(certificate, certificate, NID_subject_key_identifier, "hash"));
+  BATON_RETURN_IF_ERROR(AddExtension(certificate, certificate, NID_subject_key_identifier, "hash"));
   if (X509_sign(certificate, authority.key_.get(), EVP_sha256()) == 0) {
     return absl::InternalError(OpenSslError());
   }
@@ -227,10 +228,9 @@ absl::StatusOr<bool> CertificateAuthority::Issue(const NodeName& node, int days,
     return false;
   }
   BATON_ASSIGN_OR_RETURN(const PrivateKeyPtr key, NewKey());
-  BATON_ASSIGN_OR_RETURN(
-      const CertificatePtr certificate,
-      NewCertificate(cluster_, absl::StrCat(node.role, " ", node.id), key.get(), certificate_.get(),
-                     days));
+  BATON_ASSIGN_OR_RETURN(const CertificatePtr certificate,
+                         NewCertificate(cluster_, absl::StrCat(node.role, " ", node.id), key.get(),
+                                        certificate_.get(), days));
   const std::pair<int, std::string> extensions[] = {
       {NID_basic_constraints, "critical,CA:FALSE"},
       {NID_key_usage, "critical,digitalSignature"},

@@ -17,13 +17,15 @@ struct NodeName {
   std::vector<std::string> hosts;  // names and IP addresses that others reach it at
 };
 
-// Parses "role:id:host[,host...]". InvalidArgument says what is wrong; IPv6 hosts stand as they are ("::1").
+// Parses "role:id:host[,host...]". InvalidArgument says what is wrong; IPv6 hosts stand as they are
+// ("::1").
 absl::StatusOr<NodeName> ParseNodeName(const std::string& text);
 
 class CertificateAuthority {
  public:
-  // Loads <folder>/ca.pem and ca.key, or makes them, valid for `days`. InvalidArgument: files that do not parse, or that
-  // belong to another cluster, or a bad cluster name. FailedPrecondition: only one of the two files is there.
+  // Loads <folder>/ca.pem and ca.key, or makes them, valid for `days`. InvalidArgument: files that
+  // do not parse, or that belong to another cluster, or a bad cluster name. FailedPrecondition:
+  // only one of the two files is there.
   static absl::StatusOr<CertificateAuthority> Open(const std::string& folder,
                                                    const std::string& cluster, int days);
 
@@ -31,9 +33,10 @@ class CertificateAuthority {
   bool is_new() const { return is_new_; }
 
   // Writes <folder>/<id>/{ca.pem, node.pem, node.key} with the subject alternative names
-  // URI:baton://<cluster>/<role>/<id> and one DNS or IP entry a host; the key is readable by its owner only.
-  // A certificate that is already there and says the same is kept (returns false); one that says something else, has
-  // expired or comes from another authority is FailedPrecondition unless `force`.
+  // URI:baton://<cluster>/<role>/<id> and one DNS or IP entry a host; the key is readable by its
+  // owner only. A certificate that is already there and says the same is kept (returns false); one
+  // that says something else, has expired or comes from another authority is FailedPrecondition
+  // unless `force`.
   absl::StatusOr<bool> Issue(const NodeName& node, int days, bool force) const;
 
  private:

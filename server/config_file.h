@@ -9,9 +9,10 @@
 
 namespace baton::server {
 
-// Merges the file at `path` into `message`. Keys of sub-messages (log_level of process) stand at the top level, as flags
-// do; the nested form (process { log_level: "debug" }) is accepted too.
-// NotFound: the file cannot be read. InvalidArgument: syntax, a type, or a key that no message has (line and column).
+// Merges the file at `path` into `message`. Keys of sub-messages (log_level of process) stand at
+// the top level, as flags do; the nested form (process { log_level: "debug" }) is accepted too.
+// NotFound: the file cannot be read. InvalidArgument: syntax, a type, or a key that no message has
+// (line and column).
 absl::Status MergeConfigFile(const std::string& path, google::protobuf::Message& message);
 
 }  // namespace baton::server

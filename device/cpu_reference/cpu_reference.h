@@ -7,8 +7,8 @@
 
 namespace baton::device {
 
-// Weights are dequantised exactly to float32; products are summed in double. Supports every dtype of StoredTensor and KV
-// caches of f16 and f32.
+// Weights are dequantised exactly to float32; products are summed in double. Supports every dtype
+// of StoredTensor, and KV caches of f16 and f32.
 std::unique_ptr<Device> MakeCpuReference();
 
 }  // namespace baton::device

@@ -184,7 +184,8 @@ TEST(GgufCorruption, OnlySaneAlignmentsAreAccepted) {
     fakes::GgufWriter writer;
     writer.AddUint("general.alignment", alignment);
     writer.AddTensor("t", {4}, GgmlType::kF32, std::string(16, '\0'));
-    EXPECT_THAT(ErrorOf(writer.Bytes()), HasSubstr("general.alignment at byte 53: is ")) << alignment;
+    EXPECT_THAT(ErrorOf(writer.Bytes()), HasSubstr("general.alignment at byte 53: is "))
+        << alignment;
   }
   // The same as a 64-bit number.
   fakes::GgufWriter writer;
