@@ -158,13 +158,19 @@ TEST_F(EngineTest, CancelDuringDecodeGivesItsBlocksBackAndLeavesOthersAlone) {
     bench.engine.Start();
     return bench.Run(RequestOf(10, 200, 3));
   }();
+  Gate gate;
+  bench_.model.before_forward = [&](const models::ForwardBatch& batch) {
+    return batch.sequences[0].position < 15 ? absl::OkStatus() : gate.Pass();
+  };
   bench_.engine.Start();
   const auto victim = bench_.Submit(RequestOf(10, 500)).value();
   const auto other = bench_.Submit(RequestOf(10, 200, 3)).value();
-  ASSERT_TRUE(victim->WaitForTokens(3));
+  gate.WaitForArrival();
+  EXPECT_GE(victim->ids().size(), 3u);
   bench_.engine.Cancel(1);
   bench_.engine.Cancel(1);
   bench_.engine.Cancel(999);
+  gate.Open();
   EXPECT_EQ(victim->WaitForEnd().code(), StatusCode::kCancelled);
   ASSERT_TRUE(other->WaitForEnd().ok());
   EXPECT_EQ(other->ids(), expected);
@@ -232,6 +238,10 @@ TEST_F(EngineTest, LogitsThatAreNoNumbersEndOnlyTheirSequence) {
 }
 
 TEST_F(EngineTest, StopEndsEverySequenceAndRefusesMore) {
+  bench_.model.before_forward = [](const auto&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return absl::OkStatus();
+  };
   bench_.engine.Start();
   const auto running = bench_.Submit(RequestOf(5, 1000)).value();
   ASSERT_TRUE(running->WaitForTokens(1));
