@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -18,20 +19,19 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Calls op(i) for i = 0, 1, ... for a fifth of a second, at least five times; the median.
+// Calls op(i) for i = 0, 1, ... for a fifth of a second, at least five times; the shortest time.
 template <typename Op>
-absl::StatusOr<double> MedianSeconds(const Op& op) {
+absl::StatusOr<double> BestSeconds(const Op& op) {
   constexpr double kLongest = 0.2;
-  std::vector<double> times;
   BATON_RETURN_IF_ERROR(op(0));  // touches everything once
   const double begin = Now();
-  for (int64_t i = 1; times.size() < 5 || Now() - begin < kLongest; ++i) {
+  double best = std::numeric_limits<double>::infinity();
+  for (int64_t i = 1; i <= 5 || Now() - begin < kLongest; ++i) {
     const double start = Now();
     BATON_RETURN_IF_ERROR(op(i));
-    times.push_back(Now() - start);
+    best = std::min(best, Now() - start);
   }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
+  return best;
 }
 
 void FillUniform(SeededRng& rng, float* out, int64_t n) {
@@ -95,7 +95,7 @@ absl::StatusOr<OpTiming> TimeLinear(device::Device& device, DType dtype, int64_t
   BATON_ASSIGN_OR_RETURN(const device::Buffer in, RandomFloats(device, rows * in_cols));
   BATON_ASSIGN_OR_RETURN(const device::Buffer out, RandomFloats(device, rows * out_cols));
   BATON_ASSIGN_OR_RETURN(
-      const double seconds, MedianSeconds([&](int64_t i) {
+      const double seconds, BestSeconds([&](int64_t i) {
         const device::LinearArgs::Part part{.weight = weights[i % weights.size()].get(),
                                             .out = out.matrix(rows, out_cols)};
         return device.Linear({.in = in.matrix(rows, in_cols), .parts = {&part, 1}});
@@ -115,7 +115,7 @@ absl::StatusOr<OpTiming> TimeGatedLinear(device::Device& device, DType dtype, in
   BATON_ASSIGN_OR_RETURN(const device::Buffer gain, RandomFloats(device, in_cols));
   BATON_ASSIGN_OR_RETURN(const device::Buffer out, RandomFloats(device, rows * out_cols));
   BATON_ASSIGN_OR_RETURN(
-      const double seconds, MedianSeconds([&](int64_t i) {
+      const double seconds, BestSeconds([&](int64_t i) {
         return device.GatedLinear({.in = in.matrix(rows, in_cols),
                                    .norm = {.gain = gain.floats(), .epsilon = 1e-5f},
                                    .gate = gates[i % gates.size()].get(),
@@ -157,7 +157,7 @@ absl::StatusOr<OpTiming> TimeAttention(device::Device& device, const AttentionSh
   BATON_ASSIGN_OR_RETURN(const device::Buffer query, RandomFloats(device, rows * query_cols));
   BATON_ASSIGN_OR_RETURN(const device::Buffer out, RandomFloats(device, rows * query_cols));
   BATON_ASSIGN_OR_RETURN(
-      const double seconds, MedianSeconds([&](int64_t) {
+      const double seconds, BestSeconds([&](int64_t) {
         return device.Attention({.query = query.matrix(rows, query_cols),
                                  .kv = {.geometry = geometry,
                                         .layer_base = static_cast<uint8_t*>(kv.data()),

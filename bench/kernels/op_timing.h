@@ -12,7 +12,7 @@ namespace baton::bench {
 // What one call of an op costs.
 struct OpTiming {
   std::string op;         // "linear q4_1 576x1536, 8 rows"
-  double seconds = 0;     // median of the runs
+  double seconds = 0;     // the shortest of the runs: other processes only ever add
   double macs = 0;        // multiply-accumulates of the call
   double read_bytes = 0;  // weights, or keys and values, that the call reads
 };

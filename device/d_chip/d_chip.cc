@@ -14,9 +14,9 @@ namespace baton::device {
 namespace {
 
 // Weights are read packed, once a step for the whole batch, until a batch is so large that
-// unpacking pays.
-constexpr int64_t kPanelRowsMin = 13;
-constexpr int32_t kAttentionRowBlock = 4;
+// unpacking pays. Attention of new tokens as on p_chip: decode has one a sequence.
+constexpr int64_t kPanelRowsMin = 33;
+constexpr int32_t kAttentionRowBlock = 16;
 
 class DChip final : public Device {
  public:

@@ -50,27 +50,32 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
 template <int R>
 static inline void Scores(const float* const* query, float scale, int32_t dim, const float* keys,
                           float* scores) {
-  V s[R][4];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) s[r][v] = Zero();
-  }
-  for (int32_t d = 0; d < dim; ++d) {
-    V k[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) k[v] = Load(keys + d * kTileKeys + v * 16);
+  constexpr int N = kAttentionVectors;
+  for (int32_t first = 0; first < kTileKeys; first += N * 16) {
+    V s[R][N];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      const V q = Set1(query[r][d]);
 #pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) s[r][v] = Fma(q, k[v], s[r][v]);
+      for (int n = 0; n < N; ++n) s[r][n] = Zero();
     }
-  }
+    for (int32_t d = 0; d < dim; ++d) {
+      V k[N];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) k[n] = Load(keys + d * kTileKeys + first + n * 16);
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) Store(scores + r * kTileKeys + v * 16, Mul(s[r][v], Set1(scale)));
+      for (int r = 0; r < R; ++r) {
+        const V q = Set1(query[r][d]);
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) s[r][n] = Fma(q, k[n], s[r][n]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        Store(scores + r * kTileKeys + first + n * 16, Mul(s[r][n], Set1(scale)));
+      }
+    }
   }
 }
 
@@ -132,7 +137,10 @@ template <int R>
 static inline void MixRange(const float* weights, const float* tile, int32_t padded, int64_t begin,
                             int64_t end, float* values) {
   int32_t d = 0;
-  for (; d + 64 <= padded; d += 64) Mix<R, 4>(weights, tile + d, padded, begin, end, values + d);
+  constexpr int N = kAttentionVectors;
+  for (; d + N * 16 <= padded; d += N * 16) {
+    Mix<R, N>(weights, tile + d, padded, begin, end, values + d);
+  }
   for (; d < padded; d += 16) Mix<R, 1>(weights, tile + d, padded, begin, end, values + d);
 }
 
@@ -169,6 +177,20 @@ static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int
   }
 }
 
+// The rows that are left, fewer than R, against one loaded tile.
+template <int R>
+static inline void RestRows(const QueryRows& rows, int32_t row, const KvHead& head, int64_t first,
+                            const float* keys, const float* tile_values, const SoftmaxState& state,
+                            V* sums) {
+  if constexpr (R > 1) {
+    if (rows.count - row == R - 1) {
+      TileRows<R - 1>(rows, row, head, first, keys, tile_values, state, sums);
+    } else {
+      RestRows<R - 1>(rows, row, head, first, keys, tile_values, state, sums);
+    }
+  }
+}
+
 static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
                        const SoftmaxState& state, uint8_t* scratch) {
   const int32_t padded = Padded(head.head_dim);
@@ -189,7 +211,7 @@ static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
     for (; r + kAttentionRows <= rows.count; r += kAttentionRows) {
       TileRows<kAttentionRows>(rows, r, head, first, keys, values, state, sums);
     }
-    for (; r < rows.count; ++r) TileRows<1>(rows, r, head, first, keys, values, state, sums);
+    RestRows<kAttentionRows>(rows, r, head, first, keys, values, state, sums);
   }
   for (int32_t r = 0; r < rows.count; ++r) state.sum[r] = SumTree(sums[r]);
 }

@@ -9,8 +9,10 @@
 namespace baton::device::kernels {
 namespace {
 
-// Rows that share a loaded vector of keys or values.
-constexpr int kAttentionRows = 1;
+// Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
+// the registers hold.
+constexpr int kAttentionRows = 2;
+constexpr int kAttentionVectors = 2;
 
 // The order matters.
 // clang-format off

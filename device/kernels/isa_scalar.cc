@@ -8,8 +8,10 @@
 namespace baton::device::kernels {
 namespace {
 
-// Rows that share a loaded vector of keys or values.
+// Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
+// the registers hold.
 constexpr int kAttentionRows = 1;
+constexpr int kAttentionVectors = 1;
 
 // The order matters.
 // clang-format off

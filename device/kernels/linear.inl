@@ -34,8 +34,7 @@ static inline V BroadcastFloat(const uint8_t* p) {
   return Set1(value);
 }
 
-// S strips times the T rows of the tile of activations at `rows`. Packed weights are fetched
-// `ahead` bytes before they are used.
+// S strips times the T rows of the tile of activations at `rows`.
 template <Form F, bool Unpacked, int S, int T>
 static inline __attribute__((always_inline)) void QuantisedTile(const Strip* strips,
                                                                 const uint8_t* rows, int64_t groups,

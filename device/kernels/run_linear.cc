@@ -11,8 +11,11 @@ namespace {
 // Below this many rows every member norms and quantises all of them for itself: cheaper than a
 // barrier.
 constexpr int64_t kSharedInputRows = 4;
+// From this many rows a member on, members share the rows instead of the outputs: then each reads
+// all weights but waits for nobody. More rows than one decode step has.
+constexpr int64_t kOwnRowsMin = 96;
 // Rows that are multiplied with a panel before the next one is unpacked: their activations stay in
-// the second-level cache. A multiple of every tile_rows.
+// the second-level cache.
 constexpr int64_t kPanelRows = 192;
 
 const PackedView& ViewOf(const Weight* weight) {
@@ -28,6 +31,12 @@ class Input {
   Input(const ConstMatrixView& in, const Norm& norm, bool quantised, bool plain)
       : in_(in), norm_(norm), quantised_(quantised), keep_rows_(plain && norm.gain != nullptr) {}
 
+  // Rows [begin, begin + count) of it.
+  Input Rows(int64_t begin, int64_t count) const {
+    Input part = *this;
+    part.in_ = {in_.row(begin), count, in_.cols, in_.stride};
+    return part;
+  }
   int64_t rows() const { return in_.rows; }
 
   size_t bytes() const {
@@ -77,18 +86,29 @@ class Input {
   bool keep_rows_;
 };
 
-// Makes the input ready for one member: computed by it alone for few rows, shared by the team
-// otherwise.
-Activations PrepareInput(const Input& input, int member, uint8_t* shared, CpuContext& cpu) {
+// What one member computes: some rows of all strips, or all rows of some strips.
+struct Share {
+  int64_t row_begin, row_end;
+  int64_t strip_begin, strip_end;
+  bool shared_input;  // members fill the input together and wait for each other
+};
+
+Share ShareOf(int64_t rows, int64_t strips, int member, const CpuContext& cpu) {
   const int64_t members = cpu.team.size();
-  if (input.rows() < kSharedInputRows || members == 1) {
-    uint8_t* own = member == 0 ? shared : cpu.scratch[member].Get(input.bytes());
-    const Activations a = input.Place(own);
-    input.Fill(cpu.table, a, 0, input.rows(), reinterpret_cast<float*>(own));
-    return a;
+  if (rows >= kOwnRowsMin * members) {
+    return {rows * member / members, rows * (member + 1) / members, 0, strips, false};
   }
+  // Pairs of strips, so that a tile of two is not cut.
+  const auto split = [&](int64_t m) {
+    return m == members ? strips : strips / 2 * m / members * 2;
+  };
+  return {0, rows, split(member), split(member + 1), members > 1 && rows >= kSharedInputRows};
+}
+
+// The whole input, computed by the team together in `shared`.
+Activations ShareInput(const Input& input, int member, uint8_t* shared, CpuContext& cpu) {
   const Activations a = input.Place(shared);
-  const int64_t tile = cpu.table.tile_rows;
+  const int64_t members = cpu.team.size(), tile = cpu.table.tile_rows;
   const int64_t tiles = (input.rows() + tile - 1) / tile;
   const int64_t begin = tiles * member / members * tile;
   const int64_t end = std::min(tiles * (member + 1) / members * tile, input.rows());
@@ -98,17 +118,24 @@ Activations PrepareInput(const Input& input, int member, uint8_t* shared, CpuCon
   return a;
 }
 
-// Calls f(rows, first_row) for all rows at once, or for pieces of kPanelRows where panels are
-// unpacked.
+// Calls f(activations, first row) for pieces of a member's rows.
 template <typename F>
-void ForRowPieces(const Activations& a, bool panels, const F& f) {
-  const int64_t piece = panels ? kPanelRows : a.rows;
-  for (int64_t row = 0; row < a.rows; row += piece) {
-    Activations part = a;
-    part.x += row * a.x_stride;
-    part.tiles += row * (a.cols / kGroupCols) * kGroupRowBytes;
-    part.rows = std::min(piece, a.rows - row);
-    f(part, row);
+void ForPieces(const Input& input, const Share& share, int member, uint8_t* shared, CpuContext& cpu,
+               const F& f) {
+  if (share.shared_input) {
+    f(ShareInput(input, member, shared, cpu), 0);
+    return;
+  }
+  const int64_t rows = share.row_end - share.row_begin;
+  const int64_t pieces = (rows + kPanelRows - 1) / kPanelRows;
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t begin = share.row_begin + rows * i / pieces;
+    const int64_t end = share.row_begin + rows * (i + 1) / pieces;
+    const Input piece = input.Rows(begin, end - begin);
+    uint8_t* own = cpu.scratch[member].Get(piece.bytes());
+    const Activations a = piece.Place(own);
+    piece.Fill(cpu.table, a, 0, end - begin, reinterpret_cast<float*>(own));
+    f(a, begin);
   }
 }
 
@@ -122,10 +149,22 @@ Output OutputOf(const MatrixView& m, const float* bias, bool accumulate, int64_t
   return {m.row(row), m.stride, m.cols, bias, accumulate};
 }
 
-// Splits `total` strips over the team in pairs, so that a tile of two strips is not cut.
-int64_t SplitPoint(int64_t total, int member, int members) {
-  if (member == members) return total;
-  return total / 2 * member / members * 2;
+// Gate and up in different forms do not fit one tile: up goes to memory first.
+void RunMixedGated(const GatedLinearArgs& args, const Share& share, const Activations& a,
+                   int64_t row, bool panels, uint8_t* panel, const KernelTable& table) {
+  const PackedView& gate = ViewOf(args.gate);
+  const int64_t column = share.strip_begin * kStripRows;
+  const int64_t width = std::min(share.strip_end * kStripRows, gate.rows) - column;
+  std::vector<float> ups(static_cast<size_t>(a.rows * width));
+  const MatrixView up_part{ups.data() - column, a.rows, gate.rows, width};
+  table.linear(gate, share.strip_begin, share.strip_end, a, OutputOf(args.out, nullptr, false, row),
+               panels, panel);
+  table.linear(ViewOf(args.up), share.strip_begin, share.strip_end, a,
+               OutputOf(up_part, nullptr, false, 0), panels, panel);
+  for (int64_t r = 0; r < a.rows; ++r) {
+    float* out = args.out.row(row + r) + column;
+    table.silu_times(out, ups.data() + r * width, width, out);
+  }
 }
 
 }  // namespace
@@ -139,22 +178,20 @@ void RunLinear(const LinearArgs& args, int64_t panel_rows_min, CpuContext& cpu) 
     strips += view.strips;
   }
   const Input input(args.in, args.norm, quantised, plain);
-  uint8_t* shared = cpu.shared.Get(input.bytes());
-  const bool panels = args.in.rows >= panel_rows_min;
+  uint8_t* shared = cpu.team.size() > 1 ? cpu.shared.Get(input.bytes()) : nullptr;
+  const bool panels = quantised && args.in.rows >= panel_rows_min;
   cpu.team.Run([&](int member) {
-    const Activations a = PrepareInput(input, member, shared, cpu);
-    uint8_t* panel = PanelMemory(panels && quantised, a.cols, member, cpu);
-    const int64_t begin = SplitPoint(strips, member, cpu.team.size());
-    const int64_t end = SplitPoint(strips, member + 1, cpu.team.size());
-    ForRowPieces(a, panels, [&](const Activations& rows, int64_t row) {
+    uint8_t* panel = PanelMemory(panels, args.in.cols, member, cpu);
+    const Share share = ShareOf(args.in.rows, strips, member, cpu);
+    ForPieces(input, share, member, shared, cpu, [&](const Activations& a, int64_t row) {
       int64_t first = 0;  // strip number of the part's first strip
       for (const LinearArgs::Part& part : args.parts) {
         const PackedView& view = ViewOf(part.weight);
-        const int64_t from = std::max<int64_t>(begin - first, 0);
-        const int64_t to = std::min(end - first, view.strips);
+        const int64_t from = std::max<int64_t>(share.strip_begin - first, 0);
+        const int64_t to = std::min(share.strip_end - first, view.strips);
         if (from < to) {
-          cpu.table.linear(view, from, to, rows,
-                           OutputOf(part.out, part.bias, part.accumulate, row), panels, panel);
+          cpu.table.linear(view, from, to, a, OutputOf(part.out, part.bias, part.accumulate, row),
+                           panels, panel);
         }
         first += view.strips;
       }
@@ -168,32 +205,20 @@ void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuCont
   const bool quantised = IsQuantised(gate.form) || IsQuantised(up.form);
   const bool plain = !IsQuantised(gate.form) || !IsQuantised(up.form);
   const Input input(args.in, args.norm, quantised, plain);
-  uint8_t* shared = cpu.shared.Get(input.bytes());
-  const bool panels = args.in.rows >= panel_rows_min;
+  uint8_t* shared = cpu.team.size() > 1 ? cpu.shared.Get(input.bytes()) : nullptr;
+  const bool panels = quantised && args.in.rows >= panel_rows_min;
   cpu.team.Run([&](int member) {
-    const Activations a = PrepareInput(input, member, shared, cpu);
-    uint8_t* panel = PanelMemory(panels && quantised, a.cols, member, cpu);
-    const int64_t begin = SplitPoint(gate.strips, member, cpu.team.size());
-    const int64_t end = SplitPoint(gate.strips, member + 1, cpu.team.size());
-    if (begin == end) return;
-    if (gate.form == up.form) {
-      ForRowPieces(a, panels, [&](const Activations& rows, int64_t row) {
-        cpu.table.gated(gate, up, begin, end, rows, OutputOf(args.out, nullptr, false, row), panels,
-                        panel);
-      });
-      return;
-    }
-    // Different forms do not fit one tile: up goes to memory first.
-    const int64_t column = begin * kStripRows;
-    const int64_t width = std::min(end * kStripRows, gate.rows) - column;
-    std::vector<float> ups(static_cast<size_t>(a.rows * width));
-    const MatrixView up_part{ups.data() - column, a.rows, gate.rows, width};
-    cpu.table.linear(gate, begin, end, a, OutputOf(args.out, nullptr, false, 0), panels, panel);
-    cpu.table.linear(up, begin, end, a, OutputOf(up_part, nullptr, false, 0), panels, panel);
-    for (int64_t r = 0; r < a.rows; ++r) {
-      float* out = args.out.row(r) + column;
-      cpu.table.silu_times(out, ups.data() + r * width, width, out);
-    }
+    uint8_t* panel = PanelMemory(panels, args.in.cols, member, cpu);
+    const Share share = ShareOf(args.in.rows, gate.strips, member, cpu);
+    ForPieces(input, share, member, shared, cpu, [&](const Activations& a, int64_t row) {
+      if (share.strip_begin == share.strip_end) return;
+      if (gate.form == up.form) {
+        cpu.table.gated(gate, up, share.strip_begin, share.strip_end, a,
+                        OutputOf(args.out, nullptr, false, row), panels, panel);
+      } else {
+        RunMixedGated(args, share, a, row, panels, panel, cpu.table);
+      }
+    });
   });
 }
 
