@@ -1,0 +1,121 @@
+// Linear and gated linear layers: every weight type, odd sizes.
+#include "tests/conformance/chips.h"
+
+namespace baton::device {
+namespace {
+
+constexpr DType kAll[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                          DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+
+struct Case {
+  DType dtype;
+  int64_t n, cols, rows;
+  bool norm, bias, accumulate;
+  int64_t padding;  // of the rows of input and output
+};
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const DType dtype : kAll) {
+    cases.push_back({dtype, 1, 64, 17, false, false, false, 0});
+    cases.push_back({dtype, 3, 576, 33, true, false, false, 0});
+    cases.push_back({dtype, 17, 160, 48, true, true, true, 5});
+    cases.push_back({dtype, 200, 96, 80, false, true, false, 3});
+    if (BlockElements(dtype) == 1) {
+      for (const int64_t cols : {24, 40, 100}) {
+        cases.push_back({dtype, 5, cols, 19, true, false, true, 1});
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<float> RunLinear(Device& device, const Case& c, int64_t first_row, int64_t row_count) {
+  RandomValues random(c.cols * 7 + c.rows);
+  const std::vector<float> in = random.Many(c.n * (c.cols + c.padding));
+  const std::vector<float> gain = random.Many(c.cols), bias = random.Many(c.rows);
+  std::vector<float> out = random.Many(c.n * (c.rows + c.padding));
+  const RandomWeight weight(c.dtype, c.rows, c.cols, 11);
+  const auto prepared = Prepared(device, weight);
+  const int64_t in_stride = c.cols + c.padding, out_stride = c.rows + c.padding;
+  const LinearArgs::Part part{prepared.get(),
+                              c.bias ? bias.data() : nullptr,
+                              {out.data() + first_row * out_stride, row_count, c.rows, out_stride},
+                              c.accumulate};
+  const absl::Status status =
+      device.Linear({.in = {in.data() + first_row * in_stride, row_count, c.cols, in_stride},
+                     .norm = {c.norm ? gain.data() : nullptr, 1e-5f},
+                     .parts = {&part, 1}});
+  EXPECT_TRUE(status.ok()) << status;
+  std::vector<float> dense;
+  for (int64_t r = first_row; r < first_row + row_count; ++r) {
+    dense.insert(dense.end(), out.begin() + r * out_stride, out.begin() + r * out_stride + c.rows);
+  }
+  return dense;
+}
+
+class LinearConformance : public testing::TestWithParam<ChipUnderTest> {};
+
+TEST_P(LinearConformance, StaysWithinTheBoundOfItsWeightType) {
+  const auto chip = Make(GetParam());
+  const auto reference = Reference();
+  for (const Case& c : Cases()) {
+    const std::vector<float> expected = RunLinear(*reference, c, 0, c.n);
+    // int8 activations err by about 0.5 % rms (docs/numerics.md), some more where few large weights
+    // dominate a short row; plain weights by float32 sums.
+    const double bound = BlockElements(c.dtype) == 32 ? 0.01 : 1e-6;
+    EXPECT_LE(RelativeError(RunLinear(*chip, c, 0, c.n), expected), bound)
+        << DTypeName(c.dtype) << " n=" << c.n << " cols=" << c.cols << " rows=" << c.rows;
+  }
+}
+
+TEST_P(LinearConformance, ARowHasTheSameBitsAloneInABatchAndOnAnyChip) {
+  const auto chip = Make(GetParam());
+  const auto scalar = Make({"d_chip", "scalar", 1});
+  for (const Case& c : Cases()) {
+    if (c.n > 50) continue;
+    const std::vector<float> batch = RunLinear(*chip, c, 0, c.n);
+    EXPECT_TRUE(SameBits(batch, RunLinear(*scalar, c, 0, c.n))) << DTypeName(c.dtype);
+    const std::vector<float> alone = RunLinear(*chip, c, c.n - 1, 1);
+    EXPECT_TRUE(SameBits(alone, {batch.end() - c.rows, batch.end()})) << DTypeName(c.dtype);
+  }
+}
+
+std::vector<float> RunGated(Device& device, DType gate_type, DType up_type, int64_t n) {
+  constexpr int64_t kCols = 96, kRows = 50;
+  RandomValues random(3);
+  const std::vector<float> in = random.Many(n * kCols), gain = random.Many(kCols);
+  const RandomWeight gate(gate_type, kRows, kCols, 21), up(up_type, kRows, kCols, 22);
+  const auto prepared_gate = Prepared(device, gate), prepared_up = Prepared(device, up);
+  std::vector<float> out(static_cast<size_t>(n * kRows));
+  const absl::Status status = device.GatedLinear({.in = {in.data(), n, kCols, kCols},
+                                                  .norm = {gain.data(), 1e-6f},
+                                                  .gate = prepared_gate.get(),
+                                                  .up = prepared_up.get(),
+                                                  .out = {out.data(), n, kRows, kRows}});
+  EXPECT_TRUE(status.ok()) << status;
+  return out;
+}
+
+TEST_P(LinearConformance, GatedLayersMatchAlsoWithTwoWeightTypes) {
+  const auto chip = Make(GetParam());
+  const auto reference = Reference();
+  const auto scalar = Make({"p_chip", "scalar", 1});
+  for (const DType gate : kAll) {
+    for (const DType up : {gate, DType::kQ8_0, DType::kF16}) {
+      for (const int64_t n : {1, 9, 40}) {
+        const std::vector<float> got = RunGated(*chip, gate, up, n);
+        const std::vector<float> expected = RunGated(*reference, gate, up, n);
+        EXPECT_LE(RelativeError(got, expected), 0.03)
+            << DTypeName(gate) << " " << DTypeName(up) << " n=" << n;
+        EXPECT_TRUE(SameBits(got, RunGated(*scalar, gate, up, n)))
+            << DTypeName(gate) << " " << DTypeName(up) << " n=" << n;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Chips, LinearConformance, testing::ValuesIn(AllChips()), ChipName);
+
+}  // namespace
+}  // namespace baton::device
