@@ -181,7 +181,7 @@ void RunAttention(const AttentionArgs& args, int32_t row_block, CpuContext& cpu)
                   padded,
                   rows_max,
                   StateFloats(rows_max, padded),
-                  static_cast<size_t>(kTileKeys * 4 * 2 * padded + 64 * rows_max)};
+                  static_cast<size_t>(int64_t{kTileKeys} * 4 * 2 * padded + 64 * rows_max)};
   std::atomic<int64_t> next[2] = {0, 0};
   const int64_t states = items.back().state_begin + items.back().spans;
   const int64_t count = static_cast<int64_t>(items.size());
