@@ -72,15 +72,21 @@ absl::Status CheckRows(absl::string_view op, absl::Span<const SequenceRows> sequ
 absl::Status CheckKv(absl::string_view op, const PagedKvView& kv,
                      absl::Span<const SequenceRows> sequences) {
   const KvGeometry& g = kv.geometry;
-  if (kv.layer_base == nullptr || kv.blocks < 1) return Bad(op, ".kv has no blocks");
+  if (kv.layer_base == nullptr) return Bad(op, ".kv.layer_base is null");
+  if (kv.blocks < 1) return Bad(op, ".kv.blocks is ", kv.blocks, ", needs at least 1");
   if (g.block_tokens != 16 && g.block_tokens != 32 && g.block_tokens != 64) {
     return Bad(op, ".kv.block_tokens is ", g.block_tokens, ", needs 16, 32 or 64");
   }
   if (g.kv_heads < 1 || g.head_dim < 1) {
-    return Bad(op, ".kv has ", g.kv_heads, " heads of ", g.head_dim);
+    return Bad(op, ".kv has ", g.kv_heads, " heads of ", g.head_dim,
+               ", needs at least one head of at least one dimension");
   }
   if (g.dtype != DType::kF16 && g.dtype != DType::kF32) {
     return Bad(op, ".kv.dtype is ", DTypeName(g.dtype), ", needs f16 or f32");
+  }
+  if (kv.block_stride_bytes != 0 && kv.block_stride_bytes < g.BlockLayerBytes()) {
+    return Bad(op, ".kv.block_stride_bytes is ", kv.block_stride_bytes, ", needs 0 or at least ",
+               g.BlockLayerBytes());
   }
   for (const SequenceRows& s : sequences) {
     const int64_t tokens = s.position + s.row_count;
