@@ -46,6 +46,13 @@ function(unit_test NAME)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  if(BATON_SANITIZE)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
+  endif()
+  if(NOT TARGET unit_tests)
+    add_custom_target(unit_tests)  # every GoogleTest binary of the chosen folders, and what they need
+  endif()
+  add_dependencies(unit_tests ${NAME})
   set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
   if(BATON_SANITIZE MATCHES "thread")
     set_tests_properties(${NAME} PROPERTIES ENVIRONMENT
