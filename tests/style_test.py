@@ -20,17 +20,36 @@ def tracked():
     return [f for f in output.splitlines() if os.path.isfile(os.path.join(ROOT, f))]
 
 
-def long_functions(lines):
-    """(line, length) of bodies that begin with a line ending in '{' at namespace or class level and are too long."""
-    start = None
-    for number, line in enumerate(lines, 1):
-        if start is None and re.match(r"^(  )?[A-Za-z_~].*\)( const)?( override)?( noexcept)?.*\{$", line) and not re.match(
-                r"^\s*(namespace|class|struct|enum|if|for|while|switch|extern)\b", line):
-            start, indent = number, len(line) - len(line.lstrip())
-        elif start is not None and line.startswith(" " * indent + "}"):
-            if number - start + 1 > FUNCTION_MAX:
-                yield start, number - start + 1
-            start = None
+# What has no say in where braces open and close: comments, literals, preprocessor lines.
+NOT_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|'
+                      r"(?<!\w)'(?:\\.|[^'\\\n])+'|^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.S | re.M)
+SCOPE = re.compile(r"^(?:template\s*<.*>\s*)?(?:inline\s+|typedef\s+)?(namespace|class|struct|union|enum|extern)\b[^()=]*"
+                   r"(?:ABSL_\w+(?:\([^()]*\))?[^()=]*|alignas\([^()]*\)[^()=]*)?$", re.S)
+
+
+def long_functions(text):
+    """(line, length) of the functions, signature included, that are too long. A function is a braced piece outside all
+    others whose beginning has a parenthesis and declares neither a type nor data."""
+    code = NOT_CODE.sub(lambda match: re.sub(r"[^\n]", " ", match.group(0)), text)
+    scopes, begin, line, depth_in_function = [], 0, 1, 0
+    for at, character in enumerate(code):
+        if character == "\n":
+            line += 1
+        elif character == "{":
+            before = code[begin:at]
+            head = before.strip()
+            head = re.sub(r"^(?:public|private|protected)\s*:\s*", "", head)
+            function = not depth_in_function and "(" in head and not head.endswith("=") and not SCOPE.match(head)
+            start = line - before.lstrip().count("\n") if function else 0
+            scopes.append(start)
+            depth_in_function += 1 if function or depth_in_function else 0
+        elif character == "}" and scopes:
+            start = scopes.pop()
+            depth_in_function -= 1 if depth_in_function else 0
+            if start and line - start + 1 > FUNCTION_MAX:
+                yield start, line - start + 1
+        if character in "{};":
+            begin = at + 1
 
 
 def check_code(path, text):
@@ -41,7 +60,7 @@ def check_code(path, text):
         limit = COMMENT_COLUMNS_MAX if line.lstrip().startswith("//") else COLUMNS_MAX
         if len(line) > limit and "http" not in line and 'R"' not in line and '#include' not in line:
             yield f"{path}:{number}: {len(line)} columns, limit {limit}"
-    for start, length in long_functions(lines):
+    for start, length in long_functions(text):
         yield f"{path}:{start}: a function of {length} lines, limit {FUNCTION_MAX}"
     for name in re.findall(r"^\s*(?:class|struct)\s+(?:ABSL_\w+\s+)?(\w+)\b[^;]*$", text, re.M):
         if BAD_NAMES.search(name):
@@ -65,7 +84,9 @@ def check(files, read):
         stem = "".join(part.capitalize() for part in os.path.basename(path).split(".")[0].split("_"))
         if BAD_NAMES.search(stem) and path.endswith(CODE):
             problems.append(f"{path}: the file's name says nothing")
-    folders = {os.path.dirname(f) for f in files if f.endswith((".h", ".cc")) and not f.startswith("tests")}
+    # Every folder at the top, and every folder of code; those below tests/ mirror the tree and need no words of their own.
+    folders = {f.split("/")[0] for f in files if "/" in f and not f.startswith(".")}
+    folders |= {os.path.dirname(f) for f in files if f.endswith(CODE) and not f.startswith("tests/")}
     problems += [f"{d}: no README.md" for d in sorted(folders) if d + "/README.md" not in files]
     headers = [f for f in files if re.match(r"base/[^/]+\.h$", f)]
     if len(headers) > BASE_HEADERS_MAX:
@@ -79,8 +100,14 @@ def finds_planted_violations():
         "c/README.md": "", "c/d.cc": "// TO" "DO\n",
         "c/e.cc": "\n" * 401, "c/f.cc": "int y = " + "1" * 100 + ";\n",
         "c/g.cc": "void F() {\n" + "  G();\n" * 70 + "}\n", "c/thing_manager.cc": "class ThingManager {\n};\n",
+        # A signature of several lines, in a class, with braces that do not count.
+        "c/h.cc": "namespace n {\nclass C : public B {\n  int F(int a,\n        int b) const {\n    // }\n    G('}', \"}\");\n"
+                  + "    if (a) { G(); }\n" * 67 + "  }\n};\n}\n",
+        # None: 70 lines; a long class, a long table.
+        "c/i.cc": "void F() {\n" + "  G();\n" * 68 + "}\nclass C {\n" + "  int F() { return 1; }\n" * 80 + "};\n"
+                  + "const int kX[] = {\n" + "  G(1),\n" * 80 + "};\n",
     }
-    return len(check(list(planted), planted.get)) == 9
+    return len(check(list(planted), planted.get)) == 10
 
 
 def read_file(path):

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,12 @@ struct ChipUnderTest {
   int threads;
 };
 
-// p_chip and d_chip at every ISA level of this machine, with one and two threads. Says so, so that
-// a log shows what ran.
+inline std::ostream& operator<<(std::ostream& out, const ChipUnderTest& chip) {
+  return out << chip.name << ", " << chip.isa << ", threads " << chip.threads;
+}
+
+// p_chip and d_chip at every ISA level of this machine, with one and two threads. The names of the
+// tests tell in a log what ran.
 inline std::vector<ChipUnderTest> AllChips() {
   std::vector<ChipUnderTest> chips;
   for (const std::string& isa : AvailableIsaLevels()) {

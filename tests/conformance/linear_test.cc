@@ -1,5 +1,8 @@
 // Linear and gated linear layers: every weight type, odd sizes.
+#include <algorithm>
+
 #include "tests/conformance/chips.h"
+#include "tests/fakes/gguf_writer.h"
 
 namespace baton::device {
 namespace {
@@ -78,6 +81,56 @@ TEST_P(LinearConformance, ARowHasTheSameBitsAloneInABatchAndOnAnyChip) {
     EXPECT_TRUE(SameBits(batch, RunLinear(*scalar, c, 0, c.n))) << DTypeName(c.dtype);
     const std::vector<float> alone = RunLinear(*chip, c, c.n - 1, 1);
     EXPECT_TRUE(SameBits(alone, {batch.end() - c.rows, batch.end()})) << DTypeName(c.dtype);
+  }
+}
+
+// A weight as a quantiser makes it: values of a normal distribution, rounded to the type's grid.
+// Its scales lie close together, unlike those of RandomWeight.
+std::vector<float> RunEncoded(Device& device, models::GgmlType type, DType dtype) {
+  constexpr int64_t kRows = 100, kCols = 576, kCount = 20;
+  RandomValues random(8);
+  const std::string bytes = fakes::Encode(type, random.Many(kRows * kCols, 0.04f));
+  const std::vector<float> in = random.Many(kCount * kCols);
+  auto weight = device.Prepare({dtype, kRows, kCols, bytes.data()});
+  EXPECT_TRUE(weight.ok()) << weight.status();
+  std::vector<float> out(kCount * kRows);
+  const LinearArgs::Part part{weight->get(), nullptr, {out.data(), kCount, kRows, kRows}};
+  const absl::Status status =
+      device.Linear({.in = {in.data(), kCount, kCols, kCols}, .parts = {&part, 1}});
+  EXPECT_TRUE(status.ok()) << status;
+  return out;
+}
+
+// docs/numerics.md derives 0.54 % for inputs of a normal distribution, whatever the weights.
+TEST_P(LinearConformance, QuantisedWeightsErrAsMuchAsTheirActivationsDo) {
+  const auto chip = Make(GetParam());
+  const auto reference = Reference();
+  for (const auto& [type, dtype] : {std::pair{models::GgmlType::kQ8_0, DType::kQ8_0},
+                                    std::pair{models::GgmlType::kQ4_0, DType::kQ4_0},
+                                    std::pair{models::GgmlType::kQ4_1, DType::kQ4_1}}) {
+    const double error =
+        RelativeError(RunEncoded(*chip, type, dtype), RunEncoded(*reference, type, dtype));
+    EXPECT_LE(error, 0.0060) << DTypeName(dtype);
+  }
+}
+
+// One step of decode with 17 sequences against each of them alone; prefill in steps of any size.
+TEST_P(LinearConformance, RowsHaveTheSameBitsInStepsOf1Or7Or17Or64Or512) {
+  const auto chip = Make(GetParam());
+  const auto best = Make({"d_chip", AvailableIsaLevels().front(), 1});
+  for (const DType dtype : kAll) {
+    const Case c{dtype, 512, 96, 49, true, true, true, 1};
+    const std::vector<float> expected = RunLinear(*best, c, 0, c.n);
+    for (const int64_t step : {1, 7, 17, 64, 512}) {
+      // Of the steps, the first, one in the middle and the last, which may be shorter.
+      for (const int64_t first : {int64_t{0}, 256 / step * step, (c.n - 1) / step * step}) {
+        const int64_t count = std::min(step, c.n - first);
+        EXPECT_TRUE(SameBits(
+            RunLinear(*chip, c, first, count),
+            {expected.begin() + first * c.rows, expected.begin() + (first + count) * c.rows}))
+            << DTypeName(dtype) << " rows " << first << " +" << count;
+      }
+    }
   }
 }
 
