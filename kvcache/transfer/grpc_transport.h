@@ -21,7 +21,8 @@ std::unique_ptr<Transport> MakeGrpcTransport(std::shared_ptr<grpc::ChannelCreden
 
 // Server side: the KvTransfer service, to be registered with a grpc::ServerBuilder. `check_peer`
 // runs first in each call and may refuse it by the caller's certificate (server/tls.h). `receiver`
-// must outlive the service.
+// must outlive the service. Tells the process's malloc to keep freed memory instead of returning
+// it to the kernel.
 std::unique_ptr<grpc::Service> MakeKvTransferService(
     KvReceiver& receiver, std::function<absl::Status(const grpc::ServerContextBase&)> check_peer);
 

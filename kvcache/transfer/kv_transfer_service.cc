@@ -1,5 +1,6 @@
 // The server's side of grpc_transport.h: the KvTransfer service.
 #include <grpcpp/support/server_callback.h>
+#include <malloc.h>
 
 #include <memory>
 #include <utility>
@@ -12,6 +13,17 @@
 
 namespace baton::kvcache {
 namespace {
+
+// gRPC allocates memory for what it receives and frees it after each frame. By default glibc gives
+// that much back to the kernel each time, and the page faults of getting it again cost a third of
+// the throughput (bench/kv_transfer). So the process keeps up to 64 MiB of it an
+// arena.
+void KeepReceiveMemory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+#endif
+}
 
 grpc::ByteBuffer Serialised(const v1::KvAck& ack) {
   const grpc::Slice slice(ack.SerializeAsString());
@@ -148,6 +160,7 @@ class KvTransferService final
 
 std::unique_ptr<grpc::Service> MakeKvTransferService(
     KvReceiver& receiver, std::function<absl::Status(const grpc::ServerContextBase&)> check_peer) {
+  KeepReceiveMemory();
   return std::make_unique<KvTransferService>(receiver, std::move(check_peer));
 }
 
