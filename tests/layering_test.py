@@ -84,11 +84,12 @@ def finds_planted_violations():
         for folder in ("docs", "base", "device/kernels"):
             os.makedirs(os.path.join(root, folder))
         files = {"docs/layers.txt": "base:\ndevice: base\n", "base/a.h": '#include "device/b.h"\n',
-                 "device/b.h": "#include <spdlog/spdlog.h>\n", "device/kernels/isa_x.cc": "#include <vector>\n"}
+                 "device/b.h": "#include <spdlog/spdlog.h>\n", "device/kernels/isa_x.cc": "#include <vector>\n",
+                 "device/c.cc": '#include "tests/d.h"\n#  include <Eigen/Core>\n', "device/d.cc": '#include "base/a.h"\n'}
         for path, text in files.items():
             with open(os.path.join(root, path), "w", encoding="utf-8") as file:
                 file.write(text)
-        return len(check(root)) == 3
+        return len(check(root)) == 5
 
 
 if __name__ == "__main__":
