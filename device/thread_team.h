@@ -25,8 +25,15 @@ class ThreadTeam {
   // member wrote is visible to all afterwards.
   template <typename F>
   void Run(const F& f) {
-    RunErased([](const void* context, int member) { (*static_cast<const F*>(context))(member); },
-              &f);
+    RunErased(Erase<F>, &f, /*everybody=*/true);
+  }
+
+  // Calls f(member) on the caller and on every member that comes before the caller is done, and
+  // returns when these returned. For work that members take piece by piece from a counter: the
+  // caller never waits for a thread that the system has not let run. No Barrier within.
+  template <typename F>
+  void Share(const F& f) {
+    RunErased(Erase<F>, &f, /*everybody=*/false);
   }
 
   // Within Run: returns when every member has called it. What they wrote before is visible after.
@@ -34,24 +41,33 @@ class ThreadTeam {
 
  private:
   using Function = void (*)(const void*, int);
+  template <typename F>
+  static void Erase(const void* context, int member) {
+    (*static_cast<const F*>(context))(member);
+  }
+
   // A counter on cache lines of its own: neighbours share lines in pairs (adjacent-line prefetch).
+  template <typename T>
   struct alignas(128) Counter {
-    std::atomic<uint32_t> value{0};
+    std::atomic<T> value{0};
   };
 
-  void RunErased(Function function, const void* context);
+  void RunErased(Function function, const void* context, bool everybody);
   void WorkerLoop(int member);
   // Returns when counter.value != old: spins first, then sleeps.
-  static void WaitWhileEqual(Counter& counter, uint32_t old);
+  static void WaitWhileEqual(Counter<uint32_t>& counter, uint32_t old);
 
   const int size_;
   Function function_ = nullptr;
   const void* context_ = nullptr;
   std::atomic<bool> stop_{false};
-  Counter start_;          // grows when a run starts
-  Counter running_;        // members that have not finished the run
-  Counter arrived_;        // members that wait at the barrier
-  Counter barrier_epoch_;  // grows when a barrier opens
+  // The current run: its number in the high half, whether it may be joined (kOpen), and how many
+  // members besides the caller joined it. Only who joined may read function_ and context_.
+  Counter<uint64_t> gate_;
+  Counter<uint32_t> wake_;           // grows after each change that members should look at
+  Counter<uint32_t> finished_;       // members that joined the run and returned from it
+  Counter<uint32_t> arrived_;        // members that wait at the barrier
+  Counter<uint32_t> barrier_epoch_;  // grows when a barrier opens
   std::vector<std::thread> workers_;
 };
 

@@ -191,7 +191,7 @@ void RunAttention(const AttentionArgs& args, int32_t row_block, CpuContext& cpu)
     RunBySpan(plan, cpu, memory, next);
     return;
   }
-  cpu.team.Run([&](int member) {
+  cpu.team.Share([&](int member) {
     uint8_t* scratch = cpu.scratch[member].Get(plan.tile_bytes + 2 * plan.state_floats * 4);
     for (int64_t i = next[0].fetch_add(1); i < count; i = next[0].fetch_add(1)) {
       RunWhole(plan, items[i], cpu.table, scratch);

@@ -1,6 +1,7 @@
 #include "device/kernels/run_linear.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "device/kernels/packed_weight.h"
@@ -17,6 +18,9 @@ constexpr int64_t kOwnRowsMin = 96;
 // Rows that are multiplied with a panel before the next one is unpacked: their activations stay in
 // the second-level cache.
 constexpr int64_t kPanelRows = 192;
+// Outputs are handed out in so many pieces a member where rows are few: a member that comes late
+// finds less to do.
+constexpr int64_t kPiecesAMember = 4;
 
 const PackedView& ViewOf(const Weight* weight) {
   return static_cast<const PackedWeight*>(weight)->view();
@@ -86,25 +90,6 @@ class Input {
   bool keep_rows_;
 };
 
-// What one member computes: some rows of all strips, or all rows of some strips.
-struct Share {
-  int64_t row_begin, row_end;
-  int64_t strip_begin, strip_end;
-  bool shared_input;  // members fill the input together and wait for each other
-};
-
-Share ShareOf(int64_t rows, int64_t strips, int member, const CpuContext& cpu) {
-  const int64_t members = cpu.team.size();
-  if (rows >= kOwnRowsMin * members) {
-    return {rows * member / members, rows * (member + 1) / members, 0, strips, false};
-  }
-  // Pairs of strips, so that a tile of two is not cut.
-  const auto split = [&](int64_t m) {
-    return m == members ? strips : strips / 2 * m / members * 2;
-  };
-  return {0, rows, split(member), split(member + 1), members > 1 && rows >= kSharedInputRows};
-}
-
 // The whole input, computed by the team together in `shared`.
 Activations ShareInput(const Input& input, int member, uint8_t* shared, CpuContext& cpu) {
   const Activations a = input.Place(shared);
@@ -118,24 +103,50 @@ Activations ShareInput(const Input& input, int member, uint8_t* shared, CpuConte
   return a;
 }
 
-// Calls f(activations, first row) for pieces of a member's rows.
+// The whole input, computed by one member for itself.
+Activations OwnInput(const Input& input, int member, CpuContext& cpu) {
+  uint8_t* own = cpu.scratch[member].Get(input.bytes());
+  const Activations a = input.Place(own);
+  input.Fill(cpu.table, a, 0, input.rows(), reinterpret_cast<float*>(own));
+  return a;
+}
+
+// Splits `total` strips into pieces in pairs, so that a tile of two strips is not cut.
+int64_t SplitPoint(int64_t total, int64_t piece, int64_t pieces) {
+  return piece == pieces ? total : total / 2 * piece / pieces * 2;
+}
+
+// Calls f(member, activations, first row, first strip, last strip + 1) for pieces that cover all
+// rows of the input and `strips` strips of weights.
 template <typename F>
-void ForPieces(const Input& input, const Share& share, int member, uint8_t* shared, CpuContext& cpu,
-               const F& f) {
-  if (share.shared_input) {
-    f(ShareInput(input, member, shared, cpu), 0);
-    return;
-  }
-  const int64_t rows = share.row_end - share.row_begin;
-  const int64_t pieces = (rows + kPanelRows - 1) / kPanelRows;
-  for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t begin = share.row_begin + rows * i / pieces;
-    const int64_t end = share.row_begin + rows * (i + 1) / pieces;
-    const Input piece = input.Rows(begin, end - begin);
-    uint8_t* own = cpu.scratch[member].Get(piece.bytes());
-    const Activations a = piece.Place(own);
-    piece.Fill(cpu.table, a, 0, end - begin, reinterpret_cast<float*>(own));
-    f(a, begin);
+void ForPieces(const Input& input, int64_t strips, CpuContext& cpu, const F& f) {
+  const int64_t rows = input.rows(), members = cpu.team.size();
+  std::atomic<int64_t> next{0};
+  if (rows >= kOwnRowsMin * members) {
+    const int64_t least = (rows + kPanelRows - 1) / kPanelRows;
+    const int64_t pieces = (least + members - 1) / members * members;
+    cpu.team.Share([&](int member) {
+      for (int64_t i = next.fetch_add(1); i < pieces; i = next.fetch_add(1)) {
+        const int64_t begin = rows * i / pieces, end = rows * (i + 1) / pieces;
+        f(member, OwnInput(input.Rows(begin, end - begin), member, cpu), begin, 0, strips);
+      }
+    });
+  } else if (rows < kSharedInputRows || members == 1) {
+    const int64_t pieces = members == 1 ? 1 : std::min(kPiecesAMember * members, (strips + 1) / 2);
+    cpu.team.Share([&](int member) {
+      int64_t i = next.fetch_add(1);
+      if (i >= pieces) return;
+      const Activations a = OwnInput(input, member, cpu);
+      for (; i < pieces; i = next.fetch_add(1)) {
+        f(member, a, 0, SplitPoint(strips, i, pieces), SplitPoint(strips, i + 1, pieces));
+      }
+    });
+  } else {
+    uint8_t* shared = cpu.shared.Get(input.bytes());
+    cpu.team.Run([&](int member) {
+      const Activations a = ShareInput(input, member, shared, cpu);
+      f(member, a, 0, SplitPoint(strips, member, members), SplitPoint(strips, member + 1, members));
+    });
   }
 }
 
@@ -150,17 +161,15 @@ Output OutputOf(const MatrixView& m, const float* bias, bool accumulate, int64_t
 }
 
 // Gate and up in different forms do not fit one tile: up goes to memory first.
-void RunMixedGated(const GatedLinearArgs& args, const Share& share, const Activations& a,
+void RunMixedGated(const GatedLinearArgs& args, int64_t begin, int64_t end, const Activations& a,
                    int64_t row, bool panels, uint8_t* panel, const KernelTable& table) {
   const PackedView& gate = ViewOf(args.gate);
-  const int64_t column = share.strip_begin * kStripRows;
-  const int64_t width = std::min(share.strip_end * kStripRows, gate.rows) - column;
+  const int64_t column = begin * kStripRows;
+  const int64_t width = std::min(end * kStripRows, gate.rows) - column;
   std::vector<float> ups(static_cast<size_t>(a.rows * width));
   const MatrixView up_part{ups.data() - column, a.rows, gate.rows, width};
-  table.linear(gate, share.strip_begin, share.strip_end, a, OutputOf(args.out, nullptr, false, row),
-               panels, panel);
-  table.linear(ViewOf(args.up), share.strip_begin, share.strip_end, a,
-               OutputOf(up_part, nullptr, false, 0), panels, panel);
+  table.linear(gate, begin, end, a, OutputOf(args.out, nullptr, false, row), panels, panel);
+  table.linear(ViewOf(args.up), begin, end, a, OutputOf(up_part, nullptr, false, 0), panels, panel);
   for (int64_t r = 0; r < a.rows; ++r) {
     float* out = args.out.row(row + r) + column;
     table.silu_times(out, ups.data() + r * width, width, out);
@@ -177,26 +186,23 @@ void RunLinear(const LinearArgs& args, int64_t panel_rows_min, CpuContext& cpu) 
     (IsQuantised(view.form) ? quantised : plain) = true;
     strips += view.strips;
   }
-  const Input input(args.in, args.norm, quantised, plain);
-  uint8_t* shared = cpu.team.size() > 1 ? cpu.shared.Get(input.bytes()) : nullptr;
   const bool panels = quantised && args.in.rows >= panel_rows_min;
-  cpu.team.Run([&](int member) {
-    uint8_t* panel = PanelMemory(panels, args.in.cols, member, cpu);
-    const Share share = ShareOf(args.in.rows, strips, member, cpu);
-    ForPieces(input, share, member, shared, cpu, [&](const Activations& a, int64_t row) {
-      int64_t first = 0;  // strip number of the part's first strip
-      for (const LinearArgs::Part& part : args.parts) {
-        const PackedView& view = ViewOf(part.weight);
-        const int64_t from = std::max<int64_t>(share.strip_begin - first, 0);
-        const int64_t to = std::min(share.strip_end - first, view.strips);
-        if (from < to) {
-          cpu.table.linear(view, from, to, a, OutputOf(part.out, part.bias, part.accumulate, row),
-                           panels, panel);
-        }
-        first += view.strips;
-      }
-    });
-  });
+  ForPieces(Input(args.in, args.norm, quantised, plain), strips, cpu,
+            [&](int member, const Activations& a, int64_t row, int64_t begin, int64_t end) {
+              uint8_t* panel = PanelMemory(panels, a.cols, member, cpu);
+              int64_t first = 0;  // strip number of the part's first strip
+              for (const LinearArgs::Part& part : args.parts) {
+                const PackedView& view = ViewOf(part.weight);
+                const int64_t from = std::max<int64_t>(begin - first, 0);
+                const int64_t to = std::min(end - first, view.strips);
+                if (from < to) {
+                  cpu.table.linear(view, from, to, a,
+                                   OutputOf(part.out, part.bias, part.accumulate, row), panels,
+                                   panel);
+                }
+                first += view.strips;
+              }
+            });
 }
 
 void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuContext& cpu) {
@@ -204,22 +210,18 @@ void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuCont
   const PackedView& up = ViewOf(args.up);
   const bool quantised = IsQuantised(gate.form) || IsQuantised(up.form);
   const bool plain = !IsQuantised(gate.form) || !IsQuantised(up.form);
-  const Input input(args.in, args.norm, quantised, plain);
-  uint8_t* shared = cpu.team.size() > 1 ? cpu.shared.Get(input.bytes()) : nullptr;
   const bool panels = quantised && args.in.rows >= panel_rows_min;
-  cpu.team.Run([&](int member) {
-    uint8_t* panel = PanelMemory(panels, args.in.cols, member, cpu);
-    const Share share = ShareOf(args.in.rows, gate.strips, member, cpu);
-    ForPieces(input, share, member, shared, cpu, [&](const Activations& a, int64_t row) {
-      if (share.strip_begin == share.strip_end) return;
-      if (gate.form == up.form) {
-        cpu.table.gated(gate, up, share.strip_begin, share.strip_end, a,
-                        OutputOf(args.out, nullptr, false, row), panels, panel);
-      } else {
-        RunMixedGated(args, share, a, row, panels, panel, cpu.table);
-      }
-    });
-  });
+  ForPieces(Input(args.in, args.norm, quantised, plain), gate.strips, cpu,
+            [&](int member, const Activations& a, int64_t row, int64_t begin, int64_t end) {
+              if (begin == end) return;
+              uint8_t* panel = PanelMemory(panels, a.cols, member, cpu);
+              if (gate.form == up.form) {
+                cpu.table.gated(gate, up, begin, end, a, OutputOf(args.out, nullptr, false, row),
+                                panels, panel);
+              } else {
+                RunMixedGated(args, begin, end, a, row, panels, panel, cpu.table);
+              }
+            });
 }
 
 }  // namespace baton::device::kernels

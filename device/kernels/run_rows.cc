@@ -1,6 +1,7 @@
 #include "device/kernels/run_rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -9,16 +10,20 @@
 namespace baton::device::kernels {
 namespace {
 
-// Calls f(begin, end) on ranges of [0, rows): at once for few rows, split over the team otherwise.
+// Calls f(begin, end) on ranges of [0, rows): at once for few rows, handed out to the team
+// otherwise.
 template <typename F>
 void ForRows(int64_t rows, CpuContext& cpu, const F& f) {
-  constexpr int64_t kWorthSplitting = 8;
-  if (rows < kWorthSplitting || cpu.team.size() == 1) {
+  constexpr int64_t kPieceRows = 16;
+  if (rows <= kPieceRows || cpu.team.size() == 1) {
     f(0, rows);
     return;
   }
-  cpu.team.Run([&](int member) {
-    f(rows * member / cpu.team.size(), rows * (member + 1) / cpu.team.size());
+  std::atomic<int64_t> next{0};
+  cpu.team.Share([&](int) {
+    for (int64_t row = next.fetch_add(kPieceRows); row < rows; row = next.fetch_add(kPieceRows)) {
+      f(row, std::min(row + kPieceRows, rows));
+    }
   });
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -66,6 +67,34 @@ TEST_P(ThreadTeamTest, RunsAgainAfterAllHaveFallenAsleep) {
     });
   }
   for (const int count : calls) EXPECT_EQ(count, 5);
+}
+
+TEST_P(ThreadTeamTest, SharedWorkIsDoneOnceWhoeverComes) {
+  ThreadTeam team(GetParam());
+  std::vector<int> pieces(64);  // not atomic: each piece has one taker, and Share orders the rest
+  for (int run = 1; run <= 2000; ++run) {
+    std::atomic<size_t> next{0};
+    team.Share([&](int) {
+      for (size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1)) ++pieces[i];
+    });
+    for (const int count : pieces) ASSERT_EQ(count, run);
+  }
+}
+
+TEST_P(ThreadTeamTest, SharedAndCommonRunsMayAlternate) {
+  ThreadTeam team(GetParam());
+  std::vector<int64_t> calls(team.size());
+  for (int run = 0; run < 1000; ++run) {
+    std::atomic<int> shared{0};
+    team.Share([&](int) { shared.fetch_add(1); });
+    EXPECT_GE(shared.load(), 1);
+    EXPECT_LE(shared.load(), team.size());
+    team.Run([&](int member) {
+      ++calls[member];
+      team.Barrier();
+    });
+  }
+  for (const int64_t count : calls) EXPECT_EQ(count, 1000);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ThreadTeamTest, testing::Values(1, 2, 3, 8));
