@@ -195,8 +195,10 @@ template <Form F>
 static void LinearOf(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
                      const Output& out, bool panels, uint8_t* scratch) {
   int64_t strip = begin;
-  // With few rows there is nothing to share between strips, and one stream of memory is best.
-  const bool pairs = kTileStrips == 2 && panels;
+  // Packed weights come from memory, where one stream is best; unpacked and plain ones are used by
+  // many rows, where two strips share each activation that is loaded.
+  constexpr bool kPlain = F == Form::kF32 || F == Form::kF16 || F == Form::kBF16;
+  const bool pairs = kTileStrips == 2 && (panels || (kPlain && in.rows >= kTileRows));
   for (; pairs && strip + 2 <= end; strip += 2) {
     Strip pair[2] = {StripOf(weight, strip), StripOf(weight, strip + 1)};
     RunStrips<F, false, 2>(pair, strip, in, out, panels, scratch);
