@@ -51,7 +51,7 @@ double KvUsage(const ClusterSnapshot& cluster) {
 
 RouterMetrics::RouterMetrics()
     : first_token(kLatencyBounds),
-      second_token(kTokenBounds),
+      second_token(kLatencyBounds),
       inter_token(kTokenBounds),
       end_to_end(kRequestBounds),
       queue(kLatencyBounds),
@@ -65,8 +65,8 @@ void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) 
   WriteAll(
       {{"baton_time_to_first_token_seconds", "vllm:time_to_first_token_seconds",
         "From the arrival of a request to its first token", &first_token},
-       {"baton_time_to_second_token_seconds", "", "From the first token to the second",
-        &second_token},
+       {"baton_time_to_second_token_seconds", "",
+        "From the arrival of a request to its second token", &second_token},
        {"baton_inter_token_latency_seconds", "vllm:inter_token_latency_seconds",
         "Between two tokens, the first gap included", &inter_token},
        {"baton_request_seconds", "vllm:e2e_request_latency_seconds",

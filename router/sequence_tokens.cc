@@ -42,6 +42,11 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
         FinishAsNodeSays(decode_finished_->finish_reason());
       }
       break;
+    case v1::DecodeEvent::kPrefilled:
+      timings_.queue_ms = 1e3 * event.prefilled().queue_seconds();
+      timings_.prefill_ms = 1e3 * event.prefilled().prefill_seconds();
+      cached_tokens_ = event.prefilled().cached_tokens();
+      break;
     case v1::DecodeEvent::KIND_NOT_SET:
       break;
   }
@@ -170,9 +175,10 @@ void SequenceFlow::ObserveToken(absl::Time now) {
     metrics.waiting.fetch_sub(1);
     metrics.running.fetch_add(1);
   } else {
-    const double gap = absl::ToDoubleSeconds(now - last_token_);
-    if (output_.size() == 2) metrics.second_token.Observe(gap);
-    metrics.inter_token.Observe(gap);
+    if (output_.size() == 2) {
+      metrics.second_token.Observe(absl::ToDoubleSeconds(now - spec_.arrived));
+    }
+    metrics.inter_token.Observe(absl::ToDoubleSeconds(now - last_token_));
   }
   last_token_ = now;
   metrics.generation_tokens.Add();

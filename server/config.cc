@@ -142,19 +142,20 @@ void AddFlags(CLI::App& app, Message& message) {
   CollectKeys(message, &keys);
   for (const Key& key : keys) {
     const v1::FieldDoc& doc = key.field->options().GetExtension(v1::doc);
-    std::string help = doc.help();
     const std::string allowed = Allowed(key.field);
-    if (!allowed.empty() && doc.one_of_size() + (doc.has_min() ? 1 : 0) > 0) {
-      absl::StrAppend(&help, " (", allowed, ")");
-    }
+    const bool says_allowed = !allowed.empty() && (doc.one_of_size() > 0 || doc.has_min());
+    // Const: CLI11 takes a string that is not for the variable to write the value to.
+    const std::string help =
+        says_allowed ? absl::StrCat(doc.help(), " (", allowed, ")") : doc.help();
     const std::string name = absl::StrCat("--", FlagName(key.field));
-    CLI::Option* option =
-        key.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL
-            ? app.add_option(name, help)->expected(0, 1)->type_name("[BOOL]")
-            : app.add_option(name, help)
-                  ->type_name(key.field->cpp_type() == FieldDescriptor::CPPTYPE_STRING ? "TEXT"
-                                                                                       : "NUMBER");
-    option->envname(EnvironmentName(key.field))->default_str(ValueText(key));
+    CLI::Option* option = app.add_option(name, help)->envname(EnvironmentName(key.field));
+    if (key.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+      // No default_str: CLI11 would take it for the value of a bare switch.
+      option->expected(0, 1)->type_name(absl::StrCat("[BOOL]=", ValueText(key)));
+    } else {
+      const bool text = key.field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+      option->type_name(text ? "TEXT" : "NUMBER")->default_str(ValueText(key));
+    }
   }
 }
 

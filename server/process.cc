@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "server/log_format.h"
 
 namespace baton::server {
 namespace {
@@ -33,8 +34,7 @@ void StartLogging(const v1::ProcessConfig& config, const std::string& process_na
       process_name, std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_level(spdlog::level::from_str(config.log_level()));
   if (config.log_format() == "json") {
-    logger->set_pattern(
-        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","process":"%n","message":"%v"})");
+    logger->set_formatter(JsonLines());
   } else {
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%L%$ %n %v");
   }

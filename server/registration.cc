@@ -78,19 +78,21 @@ absl::Status Registration::Join() {
   v1::NodeReport report;
   *report.mutable_hello() = options_.hello;
   v1::RouterReply reply;
-  if (stream->Write(report) && stream->Read(&reply) && reply.accepted()) {
+  bool open = stream->Write(report) && stream->Read(&reply);
+  if (open && reply.accepted()) {
     Tell(absl::OkStatus());
     do {
       *report.mutable_load() = options_.load();
-    } while (stream->Write(report) && WaitFor(options_.interval));
+      open = stream->Write(report);
+    } while (open && WaitFor(options_.interval));
   }
-  context.TryCancel();
+  // A stream that the router ended says why; cancelling it would hide that.
+  if (open) context.TryCancel();
   while (stream->Read(&reply)) {
   }
   const grpc::Status status = stream->Finish();
   MutexLock lock(mutex_);
   context_ = nullptr;
-  // Our own TryCancel hides why the router ended the stream only where it did not say why.
   return status.ok() ? absl::UnavailableError("the router closed the stream")
                      : proto::FromGrpc(status);
 }
