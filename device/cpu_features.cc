@@ -14,6 +14,8 @@ const CpuFeatures& HostCpuFeatures() {
     found.avx512vnni = found.avx2 && __builtin_cpu_supports("avx512f") &&
                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    found.avx_vnni = found.avx2 && __builtin_cpu_supports("avxvnni");
+    found.avx512bf16 = found.avx512vnni && __builtin_cpu_supports("avx512bf16");
 #endif
     return found;
   }();

@@ -6,6 +6,8 @@ namespace baton::device {
 struct CpuFeatures {
   bool avx2 = false;        // with FMA and F16C
   bool avx512vnni = false;  // F, BW, DQ, VL and VNNI, ZMM state enabled
+  bool avx_vnni = false;    // VNNI on 256 bits without AVX-512; with avx2
+  bool avx512bf16 = false;  // with avx512vnni
 };
 
 // Read once, then cached. All false on CPUs that are not x86-64.

@@ -56,7 +56,7 @@ int Main(int argc, char** argv) {
   std::string phase = "both";
   app.add_option("--device", options.name, "p_chip or d_chip")->capture_default_str();
   app.add_option("--threads", options.threads, "threads")->capture_default_str();
-  app.add_option("--isa", options.isa, "scalar, avx2 or avx512vnni; empty: the best");
+  app.add_option("--isa", options.isa, "scalar, avx2, avxvnni or avx512vnni; empty: the best");
   app.add_option("--phase", phase, "prefill, decode or both")
       ->check(CLI::IsMember({"prefill", "decode", "both"}))
       ->capture_default_str();

@@ -6,6 +6,7 @@
 
 #include "bench/load/serve_benchmark.h"
 #include "bench/load/serve_options.h"
+#include "bench/machine/machine_command.h"
 #include "bench/model/model_command.h"
 
 namespace baton::bench {
@@ -27,6 +28,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
     *exit_code = metrics->completed > 0 ? 0 : 1;
   });
   AddModelCommand(*bench, exit_code);
+  AddMachineCommand(*bench);
 }
 
 }  // namespace baton::bench

@@ -21,8 +21,6 @@
 namespace baton::bench {
 namespace {
 
-constexpr int32_t kBlockTokens = 32;
-
 struct Options {
   std::string model;
   std::string device = "p_chip";
@@ -33,6 +31,7 @@ struct Options {
   int32_t context =
       0;  // tokens already in the cache before the generated ones; 0: as many as the prompt
   int32_t batch = 1;  // sequences decoded together
+  int32_t block_tokens = 32;
   int runs = 3;
 };
 
@@ -66,12 +65,12 @@ absl::StatusOr<Bench> Load(const Options& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "bench model: needs ", length, " positions, the model has ", config.context_length));
   }
-  bench.blocks_per_sequence = kvcache::BlocksFor(length, kBlockTokens);
+  bench.blocks_per_sequence = kvcache::BlocksFor(length, options.block_tokens);
   const int32_t blocks = bench.blocks_per_sequence * options.batch;
   const device::KvGeometry geometry{.layers = config.layers,
                                     .kv_heads = config.kv_heads,
                                     .head_dim = config.head_dim,
-                                    .block_tokens = kBlockTokens};
+                                    .block_tokens = options.block_tokens};
   BATON_ASSIGN_OR_RETURN(bench.store, kvcache::KvStore::Create(*bench.device, geometry, blocks));
   for (int32_t block = 0; block < blocks; ++block) bench.block_table.push_back(block);
   SeededRng rng(1);
@@ -163,7 +162,7 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
       "model", "Time prefill and decode of a model on one device, in tokens per second");
   app->add_option("--model", options->model, "GGUF file or folder")->required();
   app->add_option("--device", options->device, "cpu, p_chip or d_chip")->capture_default_str();
-  app->add_option("--isa", options->isa, "force scalar, avx2 or avx512vnni");
+  app->add_option("--isa", options->isa, "force scalar, avx2, avxvnni or avx512vnni");
   app->add_option("--threads", options->threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -178,6 +177,9 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
       ->capture_default_str();
   app->add_option("--batch", options->batch, "sequences decoded together")
       ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app->add_option("--block-tokens", options->block_tokens, "tokens in a KV block")
+      ->check(CLI::IsMember({16, 32, 64}))
       ->capture_default_str();
   app->add_option("--runs", options->runs, "repetitions; the median is reported")
       ->check(CLI::Range(1, 1000))

@@ -14,6 +14,7 @@ namespace kernels {
 extern const KernelTable* const kScalarTable;
 #if defined(__x86_64__)
 extern const KernelTable* const kAvx2Table;
+extern const KernelTable* const kAvxVnniTable;
 extern const KernelTable* const kAvx512VnniTable;
 #endif
 
@@ -30,6 +31,7 @@ std::vector<Level> Levels() {
 #if defined(__x86_64__)
   const CpuFeatures& cpu = HostCpuFeatures();
   levels.push_back({kAvx512VnniTable, cpu.avx512vnni});
+  levels.push_back({kAvxVnniTable, cpu.avx_vnni});
   levels.push_back({kAvx2Table, cpu.avx2});
 #endif
   levels.push_back({kScalarTable, true});

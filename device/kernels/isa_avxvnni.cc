@@ -1,0 +1,47 @@
+// All inner loops at ISA level "avxvnni": AVX2 with vpdpbusd. Compiled with that level's flags, so
+// it includes nothing but intrinsics, plain data and its own .inl files: an inline function of a
+// library compiled here could be linked for a CPU that cannot run it.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "device/kernels/kernel_table.h"
+
+namespace baton::device::kernels {
+namespace {
+
+// Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
+// the registers hold.
+constexpr int kAttentionRows = 2;
+constexpr int kAttentionVectors = 2;
+
+// The order matters.
+// clang-format off
+#include "device/kernels/lanes_avx2.inl"
+#include "device/kernels/float_ops.inl"
+#include "device/kernels/dots_avxvnni.inl"
+#include "device/kernels/linear.inl"
+#include "device/kernels/attention.inl"
+// clang-format on
+
+constexpr KernelTable kTable = {
+    .isa = "avxvnni",
+    .tile_rows = kTileRows,
+    .rms_norm = RmsNorm,
+    .quantize = Quantize,
+    .linear = Linear,
+    .gated = Gated,
+    .silu_times = SiluTimesMany,
+    .rope = Rope,
+    .to_half = ToHalf,
+    .attend_span = AttendSpan,
+    .merge = Merge,
+    .finish = Finish,
+    .exp = ExpMany,
+};
+
+}  // namespace
+
+extern const KernelTable* const kAvxVnniTable;
+const KernelTable* const kAvxVnniTable = &kTable;
+
+}  // namespace baton::device::kernels
