@@ -80,6 +80,11 @@ class ClusterCommands(unittest.TestCase):
 
 
 class OfflineCommands(unittest.TestCase):
+    def start(self, name, arguments):
+        process = Process(name, arguments)
+        self.addCleanup(process.kill)  # also when the test fails
+        return process
+
     def score(self, device, folder):
         ids = write_json(os.path.join(folder, "ids.json"), [[1, 2, 3, 4, 5], [7]])
         out = os.path.join(folder, device + ".safetensors")
@@ -120,14 +125,14 @@ class OfflineCommands(unittest.TestCase):
                 self.assertEqual(code, 0, errors)
             self.assertEqual(os.stat(os.path.join(folder, "decode", "node.key")).st_mode & 0o077, 0)
             tls = {role: ["--certs", os.path.join(folder, role)] for role in ("router", "prefill", "decode")}
-            router = Process("router", ["baton-router", "--model", tiny_model(), "--port", "0", "--grpc-listen", "127.0.0.1:0",
-                                        "--cluster-listen", "127.0.0.1:0", *tls["router"]])
+            router = self.start("router", ["baton-router", "--model", tiny_model(), "--port", "0", "--grpc-listen", "127.0.0.1:0",
+                                           "--cluster-listen", "127.0.0.1:0", *tls["router"]])
             registry = router.wait_ready()["cluster"]
             # A node proves its name and role; a decode certificate does not make a prefill node.
-            wrong = Process("wrong", ["baton-prefill", "--model", tiny_model(), "--router", registry, "--node-id", "decode",
-                                      *tls["decode"]])
-            good = [Process(role, [f"baton-{role}", "--model", tiny_model(), "--router", registry, "--node-id", role,
-                                   *tls[role]]) for role in ("prefill", "decode")]
+            wrong = self.start("wrong", ["baton-prefill", "--model", tiny_model(), "--router", registry, "--node-id", "decode",
+                                         *tls["decode"]])
+            good = [self.start(role, [f"baton-{role}", "--model", tiny_model(), "--router", registry, "--node-id", role,
+                                       *tls[role]]) for role in ("prefill", "decode")]
             for process in [*good, wrong]:
                 process.wait_ready()
             wait_until(lambda: request(router.ready["http"], "GET", "/ready")[0] == 200, 10, "the nodes to join")
@@ -144,7 +149,7 @@ class OfflineCommands(unittest.TestCase):
                             (["--listen", "0.0.0.0:0"], "--advertise"),
                             (["--listen", "0.0.0.0:0", "--advertise", "127.0.0.1:1"], "--insecure"), (["--model", "/none"], "/none")):
             model = [] if "--model" in flags else ["--model", tiny_model()]
-            node = Process("node", ["baton-decode", "--router", "127.0.0.1:9", *model, *flags])
+            node = self.start("node", ["baton-decode", "--router", "127.0.0.1:9", *model, *flags])
             self.assertEqual(node.wait(), 78, node.log)
             node.popen.stdout.close()
             self.assertIn(says, "\n".join(node.log))
@@ -157,7 +162,7 @@ class OfflineCommands(unittest.TestCase):
             self.assertIn(what, out)
 
     def test_serve_says_within_its_banner_what_to_try_and_ctrl_c_stops_everything(self):
-        serve = Process("serve", ["baton", "serve", "--model", tiny_model(), "--port", "0", "--prefill", "2", "--decode", "2",
+        serve = self.start("serve", ["baton", "serve", "--model", tiny_model(), "--port", "0", "--prefill", "2", "--decode", "2",
                                   "--kv-bytes", str(16 << 20), "--threads", "1"])
         try:
             for _ in range(int(500 * SLOWNESS)):
