@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/rng.h"
 #include "base/status_macros.h"
+#include "engine/token_weights.h"
 
 namespace baton::engine {
 namespace {
@@ -27,36 +28,45 @@ bool Better(const TokenLogprob& a, const TokenLogprob& b) {
 }
 
 absl::Status CheckFinite(absl::Span<const float> logits) {
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!std::isfinite(logits[i])) {
-      return absl::InternalError(
-          absl::StrCat("sampler: logit ", i, " of ", logits.size(), " is ", logits[i]));
-    }
-  }
-  return absl::OkStatus();
+  const int64_t first = FirstNotFinite(logits);
+  if (first < 0) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("sampler: logit ", first, " of ", logits.size(), " is ", logits[first]));
 }
 
-// ln(sum(exp(logits))), in double and in order of ids.
-double LogSumExp(absl::Span<const float> logits) {
-  const float highest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(double{logit} - highest);
-  return highest + std::log(sum);
+// How far below the highest logit the likeliest tokens are looked for, in steps: first where nearly
+// always all of them are.
+constexpr float kDepths[] = {4.0f, 16.0f, std::numeric_limits<float>::infinity()};
+
+// At least the `count` likeliest tokens that may be drawn, or all of them, in order of ids.
+std::vector<int32_t> Likeliest(absl::Span<const float> logits, float highest, size_t count) {
+  std::vector<int32_t> ids;
+  for (const float depth : kDepths) {
+    ids = IdsFrom(logits, std::max(highest - depth, -std::numeric_limits<float>::max()));
+    if (ids.size() >= count) break;
+  }
+  return ids;
 }
 
 void AddLogprobs(absl::Span<const float> logits, const SamplingParams& params,
                  SampledToken* sampled) {
   if (!params.logprobs && params.top_logprobs == 0) return;
-  const double total = LogSumExp(logits);
+  const float highest = Highest(logits);
+  const double total = highest + std::log(WeightsOf(logits, highest, 1.0).total);
   sampled->logprob = static_cast<float>(logits[sampled->id] - total);
   const size_t count = std::min<size_t>(std::max(params.top_logprobs, 0), logits.size());
   if (count == 0) return;
-  std::vector<TokenLogprob> all(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) all[i] = {static_cast<int32_t>(i), logits[i]};
-  std::partial_sort(all.begin(), all.begin() + count, all.end(), Better);
-  all.resize(count);
-  for (TokenLogprob& token : all) token.logprob = static_cast<float>(token.logprob - total);
-  sampled->top = std::move(all);
+  std::vector<TokenLogprob> best;
+  for (const int32_t id : Likeliest(logits, highest, count)) best.push_back({id, logits[id]});
+  std::partial_sort(best.begin(), best.begin() + count, best.end(), Better);
+  best.resize(count);
+  for (TokenLogprob& token : best) token.logprob = static_cast<float>(token.logprob - total);
+  sampled->top = std::move(best);
+}
+
+bool HasPenalties(const SamplingParams& params) {
+  return params.repetition_penalty != 1.0 || params.frequency_penalty != 0.0 ||
+         params.presence_penalty != 0.0 || !params.logit_bias.empty();
 }
 
 void ApplyPenalties(const SamplingParams& params, const SampleContext& context,
@@ -89,10 +99,6 @@ void ApplyPenalties(const SamplingParams& params, const SampleContext& context,
   }
 }
 
-int32_t ArgMax(const std::vector<float>& logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
 // A token that may be drawn: its logit after penalties, and its weight
 // exp((logit - highest logit) / temperature), which is a number however small the temperature is.
 struct Candidate {
@@ -105,59 +111,57 @@ bool Likelier(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// What top-k leaves, in order of ids, with weights.
-std::vector<Candidate> Candidates(const std::vector<float>& logits, const SamplingParams& params) {
+std::vector<Candidate> CandidatesOf(const std::vector<int32_t>& ids, absl::Span<const float> logits,
+                                    const TokenWeights& weights) {
   std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] == kNever) continue;
-    candidates.push_back({static_cast<int32_t>(i), logits[i], 0});
-  }
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates.size()) {
-    std::nth_element(candidates.begin(), candidates.begin() + params.top_k - 1, candidates.end(),
-                     Likelier);
-    candidates.resize(params.top_k);
-    std::sort(candidates.begin(), candidates.end(),
-              [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
-  }
-  const double highest = std::min_element(candidates.begin(), candidates.end(), Likelier)->logit;
-  for (Candidate& c : candidates) c.weight = std::exp((c.logit - highest) / params.temperature);
+  candidates.reserve(ids.size());
+  for (const int32_t id : ids) candidates.push_back({id, logits[id], weights.weights[id]});
   return candidates;
 }
 
-// Keeps the fewest likeliest candidates whose weight reaches top_p of the total. How many that
-// takes is not known before, so the best are sorted in growing batches instead of the whole
-// vocabulary.
-void KeepNucleus(double top_p, std::vector<Candidate>* candidates) {
-  double total = 0;
-  for (const Candidate& c : *candidates) total += c.weight;
-  size_t sorted = 0, kept = 0;
-  double mass = 0;
-  while (kept < candidates->size() && (kept == 0 || mass < top_p * total)) {
-    if (kept == sorted) {
-      const size_t next = std::min(candidates->size(), std::max<size_t>(64, sorted * 4));
-      std::partial_sort(candidates->begin() + sorted, candidates->begin() + next, candidates->end(),
-                        Likelier);
-      sorted = next;
-    }
-    mass += (*candidates)[kept++].weight;
+// What top-k leaves, the likeliest first.
+std::vector<Candidate> TopK(absl::Span<const float> logits, float highest,
+                            const TokenWeights& weights, size_t k) {
+  std::vector<Candidate> candidates = CandidatesOf(Likeliest(logits, highest, k), logits, weights);
+  k = std::min(k, candidates.size());
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(k),
+                    candidates.end(), Likelier);
+  candidates.resize(k);
+  return candidates;
+}
+
+// The fewest likeliest tokens whose weight reaches `mass`, the likeliest first: those within a
+// depth hold it, or a deeper look is needed.
+std::vector<Candidate> Nucleus(absl::Span<const float> logits, float highest,
+                               const TokenWeights& weights, double mass) {
+  std::vector<Candidate> candidates;
+  for (const float depth : kDepths) {
+    const float lowest = std::max(highest - depth, -std::numeric_limits<float>::max());
+    candidates = CandidatesOf(IdsFrom(logits, lowest), logits, weights);
+    double sum = 0;
+    for (const Candidate& c : candidates) sum += c.weight;
+    if (sum >= mass) break;
   }
+  std::sort(candidates.begin(), candidates.end(), Likelier);
+  return candidates;
+}
+
+// Cuts what lies beyond the fewest candidates whose weight reaches `mass`; at least one stays.
+void CutAt(double mass, std::vector<Candidate>* candidates) {
+  double sum = 0;
+  size_t kept = 0;
+  while (kept < candidates->size() && (kept == 0 || sum < mass))
+    sum += (*candidates)[kept++].weight;
   candidates->resize(kept);
 }
 
-int32_t Draw(const std::vector<float>& logits, const SamplingParams& params, double uniform) {
-  std::vector<Candidate> candidates = Candidates(logits, params);
-  if (params.top_p < 1.0) KeepNucleus(params.top_p, &candidates);
+int32_t DrawFrom(const std::vector<Candidate>& candidates, double min_weight, double uniform) {
   double mass = 0;
-  for (Candidate& c : candidates) {
-    // min-p is relative to the likeliest candidate, whose weight is 1.
-    if (c.weight < params.min_p) c.weight = 0;
-    mass += c.weight;
-  }
+  for (const Candidate& c : candidates) mass += c.weight < min_weight ? 0 : c.weight;
   double left = uniform * mass;
   int32_t last = candidates.front().id;
   for (const Candidate& c : candidates) {
-    if (c.weight == 0) continue;
+    if (c.weight == 0 || c.weight < min_weight) continue;
     last = c.id;
     left -= c.weight;
     if (left < 0) break;
@@ -165,29 +169,83 @@ int32_t Draw(const std::vector<float>& logits, const SamplingParams& params, dou
   return last;
 }
 
+// Draws among all tokens, in order of ids: first the block, then the token in it.
+int32_t DrawFromAll(const TokenWeights& weights, double uniform) {
+  double left = uniform * weights.total;
+  size_t block = 0;
+  while (block + 1 < weights.block_sums.size() && left >= weights.block_sums[block]) {
+    left -= weights.block_sums[block++];
+  }
+  const size_t begin = block * TokenWeights::kBlock;
+  const size_t end = std::min(begin + TokenWeights::kBlock, weights.weights.size());
+  int32_t last = -1;
+  for (size_t i = begin; i < end; ++i) {
+    if (weights.weights[i] == 0) continue;
+    last = static_cast<int32_t>(i);
+    left -= weights.weights[i];
+    if (left < 0) return last;
+  }
+  if (last >= 0) return last;
+  // Rounding led to a block without a token that may be drawn: the last one before it.
+  for (size_t i = begin; i-- > 0;) {
+    if (weights.weights[i] > 0) return static_cast<int32_t>(i);
+  }
+  return ArgMax(weights.weights);
+}
+
+// min-p is relative to the likeliest candidate, whose weight is 1.
+int32_t Draw(absl::Span<const float> logits, const SamplingParams& params, double uniform) {
+  const float highest = Highest(logits);
+  const TokenWeights weights = WeightsOf(logits, highest, params.temperature);
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
+    std::vector<Candidate> best = TopK(logits, highest, weights, params.top_k);
+    double total = 0;
+    for (const Candidate& c : best) total += c.weight;
+    if (params.top_p < 1.0) CutAt(params.top_p * total, &best);
+    return DrawFrom(best, params.min_p, uniform);
+  }
+  if (params.top_p < 1.0) {
+    const double mass = params.top_p * weights.total;
+    std::vector<Candidate> best = Nucleus(logits, highest, weights, mass);
+    CutAt(mass, &best);
+    return DrawFrom(best, params.min_p, uniform);
+  }
+  if (params.min_p > 0) {
+    const std::vector<int32_t> ids = IdsFrom(
+        logits, static_cast<float>(highest + params.temperature * std::log(params.min_p) - 1.0));
+    return DrawFrom(CandidatesOf(ids, logits, weights), params.min_p, uniform);
+  }
+  return DrawFromAll(weights, uniform);
+}
+
 }  // namespace
 
 absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const SamplingParams& params,
                                     const SampleContext& context) {
   BATON_RETURN_IF_ERROR(CheckFinite(logits));
-  std::vector<float> adjusted(logits.begin(), logits.end());
-  ApplyPenalties(params, context, &adjusted);
-  for (const int32_t id : context.banned_ids) {
-    if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) adjusted[id] = kNever;
-  }
-  if (std::all_of(adjusted.begin(), adjusted.end(), [](float logit) { return logit == kNever; })) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("sampler: all ", adjusted.size(),
-                     " tokens are banned here: min_tokens with stop tokens "
-                     "that leave nothing to draw"));
+  std::vector<float> adjusted;  // a copy only where something changes it
+  absl::Span<const float> scores = logits;
+  if (HasPenalties(params) || !context.banned_ids.empty()) {
+    adjusted.assign(logits.begin(), logits.end());
+    ApplyPenalties(params, context, &adjusted);
+    for (const int32_t id : context.banned_ids) {
+      if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) adjusted[id] = kNever;
+    }
+    scores = adjusted;
+    if (Highest(scores) == kNever) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sampler: all ", adjusted.size(),
+                       " tokens are banned here: min_tokens with stop tokens "
+                       "that leave nothing to draw"));
+    }
   }
   SampledToken sampled;
   if (params.temperature <= 0.0) {
-    sampled.id = ArgMax(adjusted);
+    sampled.id = ArgMax(scores);
   } else {
     const uint64_t word = CounterRandom(params.seed, static_cast<uint64_t>(context.position));
     const double uniform = static_cast<double>(word >> 11) * 0x1p-53;
-    sampled.id = Draw(adjusted, params, uniform);
+    sampled.id = Draw(scores, params, uniform);
   }
   AddLogprobs(logits, params, &sampled);
   return sampled;
