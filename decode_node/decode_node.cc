@@ -14,6 +14,7 @@
 #include "decode_node/kv_intake.h"
 #include "engine/assembly.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar_constraint.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_receiver.h"
@@ -99,7 +100,9 @@ absl::Status Run(const v1::DecodeConfig& config) {
       kvcache::MakeKvTransferService(*receiver, [](const grpc::ServerContextBase& context) {
         return server::RequireRole(context, {"prefill"});
       });
-  DecodeService service({engine, intake, model, parts.layout, clock, config.lease_timeout_ms()});
+  engine::GrammarConstraints grammars(config.node().model());
+  DecodeService service(
+      {engine, intake, model, parts.layout, clock, config.lease_timeout_ms(), &grammars});
   ExpiryTimer timer(intake);
   engine.Start();
   BATON_ASSIGN_OR_RETURN(

@@ -21,6 +21,8 @@ grpc::ServerWriteReactor<v1::DecodeEvent>* DecodeService::Generate(
         std::unique_ptr<engine::Sequence> sequence,
         engine::MakeSequence(request->prompt(), request->first_index(), request->sampling(),
                              request->stop(), parts_.config));
+    BATON_RETURN_IF_ERROR(
+        engine::AttachGrammar(parts_.grammars, request->sampling(), sequence.get()));
     // A preempted sequence holds blocks of nobody else: while one waits, no new one may take its
     // room.
     if (parts_.engine.stats().preempted > 0) {

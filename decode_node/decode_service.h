@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "decode_node/kv_intake.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar_constraint.h"
 #include "kvcache/kv_layout.h"
 #include "models/model_config.h"
 #include "proto/decode.grpc.pb.h"
@@ -25,6 +26,7 @@ class DecodeService final : public v1::Decode::CallbackService {
     const kvcache::KvLayout& layout;
     const Clock& clock;
     int32_t lease_timeout_ms = 10000;
+    engine::GrammarConstraints* grammars = nullptr;  // null: grammars are refused
   };
   explicit DecodeService(const Parts& parts) : parts_(parts) {}
 

@@ -207,17 +207,7 @@ void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits
     s.computed += item.tokens;
     if (!last) continue;
     const absl::Span<const float> scores(logits.row(row++), static_cast<size_t>(logits.cols));
-    std::vector<int32_t> banned;
-    if (s.output_tokens() < s.stop.min_tokens) {
-      banned = options_.eos_ids;
-      banned.insert(banned.end(), s.stop.stop_token_ids.begin(), s.stop.stop_token_ids.end());
-    }
-    const absl::StatusOr<SampledToken> token =
-        Sample(scores, s.sampling,
-               {.tokens = s.tokens,
-                .prompt_tokens = s.prompt_tokens - s.first_index,
-                .position = s.length(),
-                .banned_ids = banned});
+    const absl::StatusOr<SampledToken> token = Draw(&s, scores);
     if (!token.ok()) {
       Finish(&s, token.status());
       continue;
@@ -228,6 +218,31 @@ void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits
     s.listener->OnToken(s, *token, reason);
     if (reason != FinishReason::kNone || s.first_token_only) Finish(&s, absl::OkStatus());
   }
+}
+
+absl::StatusOr<SampledToken> Engine::Draw(Sequence* sequence,
+                                          absl::Span<const float> scores) const {
+  Sequence& s = *sequence;
+  std::vector<uint32_t> mask;
+  if (s.constraint != nullptr) {
+    const absl::Span<const int32_t> output =
+        absl::MakeConstSpan(s.tokens).subspan(s.prompt_tokens - s.first_index);
+    BATON_RETURN_IF_ERROR(s.constraint->Accept(output.subspan(s.constraint_tokens)));
+    s.constraint_tokens = s.output_tokens();
+    BATON_RETURN_IF_ERROR(s.constraint->Allowed(static_cast<int32_t>(scores.size()), &mask));
+  }
+  std::vector<int32_t> banned;
+  const bool must_end = s.constraint != nullptr && s.constraint->IsComplete();
+  if (s.output_tokens() < s.stop.min_tokens && !must_end) {
+    banned = options_.eos_ids;
+    banned.insert(banned.end(), s.stop.stop_token_ids.begin(), s.stop.stop_token_ids.end());
+  }
+  return Sample(scores, s.sampling,
+                {.tokens = s.tokens,
+                 .prompt_tokens = s.prompt_tokens - s.first_index,
+                 .position = s.length(),
+                 .banned_ids = banned,
+                 .mask = mask});
 }
 
 FinishReason Engine::ReasonAfter(const Sequence& sequence, int32_t token) const {

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "engine/batch_policy.h"
@@ -65,6 +67,7 @@ class Engine {
   void AllocateBlocks(StepPlan* plan);
   absl::Status Forward(const StepPlan& plan, device::ConstMatrixView* logits);
   void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
+  absl::StatusOr<SampledToken> Draw(Sequence* sequence, absl::Span<const float> scores) const;
   FinishReason ReasonAfter(const Sequence& sequence, int32_t token) const;
   void Finish(Sequence* sequence, absl::Status status);
   // What waits now, also when no step follows.

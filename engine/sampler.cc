@@ -99,6 +99,50 @@ void ApplyPenalties(const SamplingParams& params, const SampleContext& context,
   }
 }
 
+// The last token of each bad sequence whose other tokens are the latest output.
+void BanBadSequences(const SamplingParams& params, const SampleContext& context,
+                     std::vector<float>* logits) {
+  const absl::Span<const int32_t> output = context.tokens.subspan(context.prompt_tokens);
+  for (const std::vector<int32_t>& bad : params.bad_sequences) {
+    if (bad.empty() || bad.size() - 1 > output.size()) continue;
+    const absl::Span<const int32_t> latest = output.last(bad.size() - 1);
+    if (!std::equal(latest.begin(), latest.end(), bad.begin())) continue;
+    const int32_t id = bad.back();
+    if (id >= 0 && static_cast<size_t>(id) < logits->size()) (*logits)[id] = kNever;
+  }
+}
+
+// Leaves only the tokens of `ids`.
+void KeepOnly(const std::vector<int32_t>& ids, std::vector<float>* logits) {
+  std::vector<float> kept(logits->size(), kNever);
+  for (const int32_t id : ids) {
+    if (id >= 0 && static_cast<size_t>(id) < kept.size()) kept[id] = (*logits)[id];
+  }
+  *logits = std::move(kept);
+}
+
+void KeepMasked(absl::Span<const uint32_t> mask, std::vector<float>* logits) {
+  for (size_t id = 0; id < logits->size(); ++id) {
+    const bool allowed = id / 32 < mask.size() && (mask[id / 32] >> (id % 32) & 1) != 0;
+    if (!allowed) (*logits)[id] = kNever;
+  }
+}
+
+bool HasBans(const SamplingParams& params, const SampleContext& context) {
+  return !context.banned_ids.empty() || !context.mask.empty() || !params.allowed_ids.empty() ||
+         !params.bad_sequences.empty();
+}
+
+void ApplyBans(const SamplingParams& params, const SampleContext& context,
+               std::vector<float>* logits) {
+  if (!context.mask.empty()) KeepMasked(context.mask, logits);
+  if (!params.allowed_ids.empty()) KeepOnly(params.allowed_ids, logits);
+  BanBadSequences(params, context, logits);
+  for (const int32_t id : context.banned_ids) {
+    if (id >= 0 && static_cast<size_t>(id) < logits->size()) (*logits)[id] = kNever;
+  }
+}
+
 // A token that may be drawn: its logit after penalties, and its weight
 // exp((logit - highest logit) / temperature), which is a number however small the temperature is.
 struct Candidate {
@@ -225,18 +269,16 @@ absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const Sampli
   BATON_RETURN_IF_ERROR(CheckFinite(logits));
   std::vector<float> adjusted;  // a copy only where something changes it
   absl::Span<const float> scores = logits;
-  if (HasPenalties(params) || !context.banned_ids.empty()) {
+  if (HasPenalties(params) || HasBans(params, context)) {
     adjusted.assign(logits.begin(), logits.end());
     ApplyPenalties(params, context, &adjusted);
-    for (const int32_t id : context.banned_ids) {
-      if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) adjusted[id] = kNever;
-    }
+    ApplyBans(params, context, &adjusted);
     scores = adjusted;
     if (Highest(scores) == kNever) {
       return absl::InvalidArgumentError(
           absl::StrCat("sampler: all ", adjusted.size(),
-                       " tokens are banned here: min_tokens with stop tokens "
-                       "that leave nothing to draw"));
+                       " tokens are banned here: allowed_token_ids, bad_words, the grammar and "
+                       "min_tokens with stop tokens leave nothing to draw"));
     }
   }
   SampledToken sampled;

@@ -28,6 +28,7 @@ struct SampleContext {
   int64_t prompt_tokens = 0;         // how many of them are the prompt
   int64_t position = 0;  // absolute position of the token to draw: keys the random number
   absl::Span<const int32_t> banned_ids;  // never drawn here (end tokens before min_tokens)
+  absl::Span<const uint32_t> mask;  // bit id % 32 of word id / 32: may be drawn here; empty: all
 };
 
 // Draws a token: penalties, bias, temperature, top-k, top-p, min-p, then one uniform number that

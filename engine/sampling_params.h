@@ -24,6 +24,9 @@ struct SamplingParams {
   bool logprobs = false;     // report the log-probability of the drawn token
   int32_t top_logprobs = 0;  // and of the likeliest ones
   std::vector<LogitBias> logit_bias;
+  std::vector<int32_t> allowed_ids;  // nothing else is drawn; empty: all
+  std::vector<std::vector<int32_t>>
+      bad_sequences;  // their last token is not drawn after the others
 };
 
 struct StopParams {

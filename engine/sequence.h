@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "engine/sampling_params.h"
+#include "engine/token_constraint.h"
 #include "kvcache/block_table.h"
 
 namespace baton::engine {
@@ -26,6 +27,8 @@ struct Sequence {
       0;  // output tokens at the end of the prompt (a sequence resumed from elsewhere)
   bool first_token_only =
       false;  // a prefill node's sequence: ends after one token, whatever `stop` says
+  std::unique_ptr<TokenConstraint> constraint;  // null: any output
+  int32_t constraint_tokens = 0;                // output tokens that the constraint was told
   std::shared_ptr<StepListener> listener;
 
   int32_t preemptions = 0;

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "engine/assembly.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar_constraint.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_sender.h"
@@ -65,7 +66,8 @@ absl::Status Run(const v1::PrefillConfig& config) {
                         {.queue_max = config.node().max_queue(),
                          .eos_ids = model.eos_ids,
                          .context_length = model.context_length});
-  PrefillService service({engine, *parts.store, *sender, model, clock});
+  engine::GrammarConstraints grammars(config.node().model());
+  PrefillService service({engine, *parts.store, *sender, model, clock, &grammars});
   engine.Start();
   BATON_ASSIGN_OR_RETURN(
       const auto shell,

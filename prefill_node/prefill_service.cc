@@ -43,6 +43,8 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
         std::unique_ptr<engine::Sequence> sequence,
         engine::MakeSequence(request->prompt(), request->first_index(), request->sampling(),
                              request->stop(), parts_.config));
+    BATON_RETURN_IF_ERROR(
+        engine::AttachGrammar(parts_.grammars, request->sampling(), sequence.get()));
     std::unique_ptr<KvHandoff> handoff;
     if (request->has_hand_over()) {
       const v1::HandOver& hand_over = request->hand_over();

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar_constraint.h"
 #include "kvcache/kv_store.h"
 #include "kvcache/transfer/kv_sender.h"
 #include "models/model_config.h"
@@ -24,6 +25,7 @@ class PrefillService final : public v1::Prefill::CallbackService {
     kvcache::KvSender& sender;
     const models::ModelConfig& config;
     const Clock& clock;
+    engine::GrammarConstraints* grammars = nullptr;  // null: grammars are refused
   };
   explicit PrefillService(const Parts& parts) : parts_(parts) {}
 

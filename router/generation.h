@@ -18,6 +18,9 @@ struct Prompt {
   Kind kind = Kind::kText;
   std::string text;          // kText: the text; kChat: the messages as a JSON array
   std::vector<int32_t> ids;  // kTokens
+  // kChat: a JSON object of variables for the template ("tools", "enable_thinking").
+  std::string variables = "{}";
+  bool continue_final = false;  // kChat: the answer goes on with the text of the last message
 };
 
 struct Generation {
@@ -29,10 +32,13 @@ struct Generation {
   std::optional<uint64_t> seed;  // absent: drawn by the flow; answer number i of n uses seed + i
   v1::StopParams stop;           // max_tokens 0: the rest of the context
   std::vector<std::string> stop_strings;
-  bool add_special_tokens = true;     // BOS in front of plain text where the model wants it
-  bool skip_special_tokens = true;    // control tokens are left out of the text
-  bool add_generation_prompt = true;  // chat: ends with the header of the assistant's turn
-  bool echo = false;                  // the text starts with the prompt's
+  bool include_stop = false;           // the text ends with the stop string that ended it
+  std::string grammar_field;           // where sampling.grammar came from, for errors
+  std::vector<std::string> bad_words;  // never in the answer
+  bool add_special_tokens = true;      // BOS in front of plain text where the model wants it
+  bool skip_special_tokens = true;     // control tokens are left out of the text
+  bool add_generation_prompt = true;   // chat: ends with the header of the assistant's turn
+  bool echo = false;                   // the text starts with the prompt's
 };
 
 // Tokens of one request so far.

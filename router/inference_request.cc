@@ -70,6 +70,17 @@ void ReadSampling(const v1::GenerateRequest& request, int32_t vocab_size, Check&
     check.Number("logit_bias", bias, {-100, 100});
     (*sampling.mutable_logit_bias())[id] = bias;
   }
+  for (const int32_t id : request.allowed_token_ids()) {
+    sampling.add_allowed_token_ids(check.Integer("allowed_token_ids", id, 0, vocab_size - 1));
+  }
+  if (static_cast<size_t>(request.bad_words_size()) > kMaxBadWords) {
+    return check.Fail("bad_words", absl::StrCat("has more than ", kMaxBadWords, " entries."));
+  }
+  generation->bad_words.assign(request.bad_words().begin(), request.bad_words().end());
+  if (request.has_grammar()) {
+    *sampling.mutable_grammar() = request.grammar();
+    generation->grammar_field = "grammar";
+  }
 }
 
 void ReadStop(const v1::GenerateRequest& request, int32_t vocab_size, Check& check,
@@ -82,6 +93,7 @@ void ReadStop(const v1::GenerateRequest& request, int32_t vocab_size, Check& che
     stop.set_max_tokens(chat ? 0 : kDefaultCompletionTokens);
   }
   stop.set_ignore_eos(request.ignore_eos());
+  generation->include_stop = request.include_stop_str_in_output();
   stop.set_min_tokens(check.Integer("min_tokens", request.min_tokens(), 0, INT32_MAX));
   if (stop.max_tokens() > 0 && stop.min_tokens() > stop.max_tokens()) {
     check.Fail("min_tokens", "must not be larger than max_tokens.");

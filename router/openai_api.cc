@@ -4,6 +4,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "router/api/chat_fields.h"
+#include "router/api/structured_output.h"
 #include "router/field_reader.h"
 #include "router/unsupported_fields.h"
 
@@ -83,12 +85,34 @@ void ReadSampling(FieldReader& fields, int32_t vocab_size, Generation* generatio
   }
 }
 
+// Which tokens and words may be in the answer at all.
+void ReadTokenChoice(FieldReader& fields, int32_t vocab_size, Generation* generation) {
+  if (const auto ids = fields.Integers("allowed_token_ids", 0, vocab_size - 1, vocab_size)) {
+    if (ids->empty()) return fields.Fail("allowed_token_ids", "must not be empty.");
+    generation->sampling.mutable_allowed_token_ids()->Add(ids->begin(), ids->end());
+  }
+  const Json* words = fields.Raw("bad_words");
+  if (words == nullptr) return;
+  if (!words->is_array() || words->size() > kMaxBadWords) {
+    return fields.Fail("bad_words",
+                       absl::StrCat("must be a list of at most ", kMaxBadWords, " strings."));
+  }
+  for (const Json& word : *words) {
+    if (!word.is_string() || word.get_ref<const std::string&>().size() > kMaxStopBytes) {
+      return fields.Fail("bad_words",
+                         absl::StrCat("must hold strings of at most ", kMaxStopBytes, " bytes."));
+    }
+    generation->bad_words.push_back(word.get<std::string>());
+  }
+}
+
 void ReadStopParams(FieldReader& fields, int32_t vocab_size, Generation* generation) {
   v1::StopParams& stop = generation->stop;
   ReadStop(fields, generation);
   if (const auto ids = fields.Integers("stop_token_ids", 0, vocab_size - 1, kMaxStopTokenIds)) {
     for (const int32_t id : *ids) stop.add_stop_token_ids(id);
   }
+  generation->include_stop = fields.Boolean("include_stop_str_in_output").value_or(false);
   stop.set_ignore_eos(fields.Boolean("ignore_eos").value_or(false));
   stop.set_min_tokens(static_cast<int32_t>(fields.Integer("min_tokens", 0, kMaxInt).value_or(0)));
   if (stop.max_tokens() > 0 && stop.min_tokens() > stop.max_tokens()) {
@@ -127,7 +151,12 @@ void ReadCommon(FieldReader& fields, int32_t vocab_size, ApiRequest* request) {
   }
   ReadSampling(fields, vocab_size, &generation);
   ReadStopParams(fields, vocab_size, &generation);
+  ReadTokenChoice(fields, vocab_size, &generation);
   generation.skip_special_tokens = fields.Boolean("skip_special_tokens").value_or(true);
+  if (std::optional<AnswerForm> form = ReadAnswerForm(fields)) {
+    *generation.sampling.mutable_grammar() = std::move(form->grammar);
+    generation.grammar_field = std::move(form->field);
+  }
   RefuseUnsupportedFields(fields);
 }
 
@@ -229,8 +258,8 @@ std::optional<ApiError> ParseChatRequest(const Json& body, int32_t vocab_size,
   // 0 means the rest of the context.
   generation.stop.set_max_tokens(
       static_cast<int32_t>(max_completion_tokens.value_or(max_tokens.value_or(0))));
-  generation.add_generation_prompt = fields.Boolean("add_generation_prompt").value_or(true);
   generation.add_special_tokens = fields.Boolean("add_special_tokens").value_or(false);
+  ReadChatTemplateFields(fields, &generation);
   if (fields.Boolean("echo").value_or(false)) fields.Fail("echo", "is not supported for chats.");
   ReadCommon(fields, vocab_size, request);
   ReadChatLogprobs(fields, request);

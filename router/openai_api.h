@@ -18,6 +18,7 @@ inline constexpr size_t kMaxStops = 16;
 inline constexpr size_t kMaxStopBytes = 1024;
 inline constexpr size_t kMaxStopTokenIds = 1024;
 inline constexpr size_t kMaxLogitBiases = 1024;
+inline constexpr size_t kMaxBadWords = 1024;
 inline constexpr size_t kMaxMessages = 4096;
 inline constexpr int32_t kMaxTopLogprobs = 20;
 inline constexpr int kMaxJsonDepth = 64;

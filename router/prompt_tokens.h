@@ -15,6 +15,12 @@ std::optional<ApiError> EncodePrompt(const models::text::Tokenizer& tokenizer, c
                                      bool add_special_tokens, bool add_generation_prompt,
                                      std::vector<int32_t>* ids);
 
+// The token sequences that spell `words`, at the beginning of a text and after a blank (as vLLM's
+// bad_words has it).
+std::optional<ApiError> EncodeBadWords(const models::text::Tokenizer& tokenizer,
+                                       const std::vector<std::string>& words,
+                                       v1::SamplingParams* sampling);
+
 // The name of the field that a prompt came from.
 absl::string_view PromptField(const Prompt& prompt);
 

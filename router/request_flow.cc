@@ -53,7 +53,9 @@ void RequestFlow::Begin() {
   if (auto error = router_.admission.Admit(&slot_)) return Done(std::move(error));
   const std::string missing = router_.cluster.snapshot()->Missing();
   if (!missing.empty()) return Done(NotReady(missing));
-  if (PromptBytes(generation_) <= kInlineBytes) return OnEncoded(Encode(router_, generation_));
+  const bool inline_work =
+      PromptBytes(generation_) <= kInlineBytes && !generation_.sampling.has_grammar();
+  if (inline_work) return OnEncoded(Encode(router_, generation_));
   // The flow must be let go on its own executor: the worker only carries it there.
   boost::asio::post(router_.loops.workers(), [self = shared_from_this()]() mutable {
     Encoded encoded = Encode(self->router_, self->generation_);
@@ -68,6 +70,13 @@ void RequestFlow::Begin() {
 RequestFlow::Encoded RequestFlow::Encode(const RouterContext& router,
                                          const Generation& generation) {
   Encoded encoded;
+  encoded.sampling = generation.sampling;
+  encoded.error = EncodeBadWords(router.tokenizer, generation.bad_words, &encoded.sampling);
+  if (encoded.error) return encoded;
+  if (generation.sampling.has_grammar()) {
+    encoded.error = router.grammars.Check(generation.sampling.grammar(), generation.grammar_field);
+    if (encoded.error) return encoded;
+  }
   for (const Prompt& prompt : generation.prompts) {
     EncodedPrompt out;
     encoded.error = EncodePrompt(router.tokenizer, prompt, generation.add_special_tokens,
@@ -110,13 +119,14 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
     spec.request_id = generation_.request_id;
     spec.prompt = std::make_shared<const std::vector<int32_t>>(std::move(prompt.ids));
     spec.echo = std::move(prompt.echo);
-    spec.sampling = generation_.sampling;
+    spec.sampling = encoded.sampling;
     spec.stop = generation_.stop;
     const int64_t room = context - length;
     const int64_t wanted = spec.stop.max_tokens() > 0 ? spec.stop.max_tokens() : room;
     spec.stop.set_max_tokens(static_cast<int32_t>(std::min(wanted, room)));
     spec.stop.set_min_tokens(std::min(spec.stop.min_tokens(), spec.stop.max_tokens()));
     spec.stop_strings = generation_.stop_strings;
+    spec.include_stop = generation_.include_stop;
     spec.skip_special_tokens = generation_.skip_special_tokens;
     spec.arrived = arrived_;
     spec.deadline = arrived_ + absl::Milliseconds(router_.config.request_timeout_ms());

@@ -46,6 +46,7 @@ class RequestFlow final : public SequenceListener,
   struct Encoded {
     std::optional<ApiError> error;
     std::vector<EncodedPrompt> prompts;
+    v1::SamplingParams sampling;  // with the token ids of bad words
   };
   static Encoded Encode(const RouterContext& router, const Generation& generation);
 

@@ -11,6 +11,7 @@
 #include "models/text/tokenizer.h"
 #include "proto/config.pb.h"
 #include "router/admission.h"
+#include "router/api/structured_output.h"
 #include "router/cluster_view.h"
 #include "router/event_loops.h"
 #include "router/lease_renewer.h"
@@ -32,6 +33,7 @@ struct RouterContext {
   RouterMetrics& metrics;
   Rng& rng;  // thread-safe
   const Clock& clock;
+  GrammarCheck& grammars;
   std::atomic<uint64_t> turn{0};  // grows with each pick
 
   // The most tokens of one sequence: what the nodes take, or what the model says while there are

@@ -51,6 +51,7 @@ absl::Status RouterNode::LoadModel() {
     return absl::InvalidArgumentError("model: the path of a GGUF file is required");
   }
   BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::FromGguf(config_.model()));
+  grammars_ = std::make_unique<GrammarCheck>(*tokenizer_);
   BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(config_.model()));
   return absl::OkStatus();
 }
@@ -90,7 +91,8 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
                                    .leases = *leases_,
                                    .metrics = metrics_,
                                    .rng = rng_,
-                                   .clock = SystemClock::Get()});
+                                   .clock = SystemClock::Get(),
+                                   .grammars = *grammars_});
   api_ = std::make_unique<HttpApi>(*context_);
   inference_ = std::make_unique<InferenceService>(*context_);
   registry_ = std::make_unique<RegistryService>(*cluster_);

@@ -57,7 +57,7 @@ SequenceFlow::SequenceFlow(RouterContext& router, Executor executor, SequenceSpe
       executor_(std::move(executor)),
       spec_(std::move(spec)),
       listener_(listener),
-      text_(router.tokenizer, spec_.stop_strings, spec_.skip_special_tokens,
+      text_(router.tokenizer, {spec_.stop_strings, spec_.include_stop}, spec_.skip_special_tokens,
             spec_.stop.min_tokens()) {
   router_.metrics.waiting.fetch_add(1);
 }

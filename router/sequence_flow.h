@@ -26,6 +26,7 @@ struct SequenceSpec {
   v1::SamplingParams sampling;  // with its seed
   v1::StopParams stop;          // max_tokens >= 1, within the context
   std::vector<std::string> stop_strings;
+  bool include_stop = false;  // the text ends with what ended it
   bool skip_special_tokens = true;
   absl::Time arrived;  // of the request, as all times on RouterContext::clock
   absl::Time deadline;

@@ -117,8 +117,12 @@ void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
   Delta delta;
   delta.choice = spec_.choice;
   const bool end = EndsSequence(token.id());
-  TextStream::Piece piece = end ? text_.Finish(&token) : text_.Push(token);
-  if (!end && !text_.stopped() && static_cast<int32_t>(output_.size()) >= spec_.stop.max_tokens()) {
+  const auto& stop_ids = spec_.stop.stop_token_ids();
+  const bool show_end = spec_.include_stop && end &&
+                        std::find(stop_ids.begin(), stop_ids.end(), token.id()) != stop_ids.end();
+  TextStream::Piece piece = end && !show_end ? text_.Finish(&token) : text_.Push(token);
+  const bool last = static_cast<int32_t>(output_.size()) >= spec_.stop.max_tokens();
+  if (!text_.stopped() && (show_end || (!end && last))) {
     TextStream::Piece tail = text_.Finish(nullptr);
     piece.text += tail.text;
     std::move(tail.tokens.begin(), tail.tokens.end(), std::back_inserter(piece.tokens));
@@ -129,8 +133,7 @@ void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
     delta.finish = v1::FINISH_REASON_STOP;
     delta.stop_reason = text_.matched();
   } else if (end) {
-    const auto& stops = spec_.stop.stop_token_ids();
-    if (std::find(stops.begin(), stops.end(), token.id()) != stops.end()) {
+    if (std::find(stop_ids.begin(), stop_ids.end(), token.id()) != stop_ids.end()) {
       delta.stop_reason = token.id();
     }
   }

@@ -4,7 +4,8 @@
 
 namespace baton::router {
 
-StopScanner::StopScanner(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+StopScanner::StopScanner(std::vector<std::string> stops, bool show_match)
+    : stops_(std::move(stops)), show_match_(show_match) {}
 
 std::string StopScanner::Show(size_t bytes) {
   std::string shown = held_.substr(0, bytes);
@@ -41,7 +42,7 @@ std::string StopScanner::Push(absl::string_view text) {
     }
   }
   if (stopped()) {
-    std::string shown = Show(first);
+    std::string shown = Show(first + (show_match_ ? matched().size() : 0));
     held_.clear();
     return shown;
   }

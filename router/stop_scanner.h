@@ -14,10 +14,12 @@ namespace baton::router {
 class StopScanner {
  public:
   // `stops` are not empty. Of several that match, the one that starts first wins, then the longest.
-  explicit StopScanner(std::vector<std::string> stops);
+  // `show_match`: the match itself is shown before the end.
+  StopScanner(std::vector<std::string> stops, bool show_match = false);
 
   // Returns the text that may be shown; what might be the beginning of a stop string is held back.
-  // After a match returns the text before it, and stopped() is true; further text is dropped.
+  // After a match returns the text before it (and the match, where it is shown), and stopped() is
+  // true; further text is dropped.
   std::string Push(absl::string_view text);
   // The stream ended: returns what was held back.
   std::string Finish();
@@ -34,6 +36,7 @@ class StopScanner {
   size_t PartialMatch() const;
 
   std::vector<std::string> stops_;
+  bool show_match_;
   std::string held_;
   int matched_ = -1;
   int64_t shown_bytes_ = 0;

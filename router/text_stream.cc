@@ -4,12 +4,12 @@
 
 namespace baton::router {
 
-TextStream::TextStream(const models::text::Tokenizer& tokenizer, std::vector<std::string> stops,
+TextStream::TextStream(const models::text::Tokenizer& tokenizer, StopScanner scanner,
                        bool skip_special, int32_t min_tokens)
     : tokenizer_(tokenizer),
       skip_special_(skip_special),
       decoder_(tokenizer, skip_special),
-      scanner_(std::move(stops)),
+      scanner_(std::move(scanner)),
       min_tokens_(min_tokens) {}
 
 TextStream::Pending TextStream::Waiting(const v1::Token& token) const {

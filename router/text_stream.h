@@ -17,8 +17,8 @@ class TextStream {
  public:
   // Before `min_tokens` tokens have come stop strings are not looked for. `tokenizer` must outlive
   // the stream.
-  TextStream(const models::text::Tokenizer& tokenizer, std::vector<std::string> stops,
-             bool skip_special, int32_t min_tokens);
+  TextStream(const models::text::Tokenizer& tokenizer, StopScanner scanner, bool skip_special,
+             int32_t min_tokens);
 
   // What became certain. A token is handed out with the first byte of its text, so that
   // log-probabilities never tell of text that is held back; tokens that lie behind a stop string

@@ -30,13 +30,6 @@ void RefuseTools(FieldReader& fields) {
   }
 }
 
-void RefuseResponseFormat(FieldReader& fields) {
-  const Json* format = fields.Raw("response_format");
-  if (format == nullptr) return;
-  const bool text = format->is_object() && format->contains("type") && (*format)["type"] == "text";
-  if (!text) fields.Fail("response_format", "is supported only as {\"type\": \"text\"}.");
-}
-
 void RefuseModalities(FieldReader& fields) {
   const Json* modalities = fields.Raw("modalities");
   if (modalities == nullptr) return;
@@ -49,7 +42,6 @@ void RefuseModalities(FieldReader& fields) {
 
 void RefuseUnsupportedFields(FieldReader& fields) {
   RefuseTools(fields);
-  RefuseResponseFormat(fields);
   RefuseModalities(fields);
   for (const char* name : {"functions",
                            "function_call",
@@ -57,20 +49,14 @@ void RefuseUnsupportedFields(FieldReader& fields) {
                            "audio",
                            "prediction",
                            "web_search_options",
-                           "guided_json",
-                           "guided_regex",
-                           "guided_choice",
-                           "guided_grammar",
                            "guided_decoding",
-                           "structured_outputs",
+                           "guided_whitespace_pattern",
                            "structural_tag",
                            "json_schema",
                            "grammar",
                            "regex",
                            "ebnf",
                            "logits_processors",
-                           "allowed_token_ids",
-                           "bad_words",
                            "prompt_logprobs",
                            "truncate_prompt_tokens",
                            "use_beam_search",
@@ -81,10 +67,6 @@ void RefuseUnsupportedFields(FieldReader& fields) {
                            "bootstrap_room",
                            "disaggregated_params",
                            "chat_template",
-                           "chat_template_kwargs",
-                           "documents",
-                           "continue_final_message",
-                           "include_stop_str_in_output",
                            "return_tokens_as_token_ids",
                            "lora_path",
                            "mm_processor_kwargs",

@@ -50,6 +50,16 @@ absl::StatusOr<SamplingParams> SamplingFromProto(const v1::SamplingParams& param
     BATON_RETURN_IF_ERROR(CheckNumber("logit_bias", bias, -100, 100));
     result.logit_bias.push_back({id, bias});
   }
+  for (const int32_t id : params.allowed_token_ids()) {
+    BATON_RETURN_IF_ERROR(CheckId("allowed_token_ids", id, vocab_size));
+    result.allowed_ids.push_back(id);
+  }
+  for (const v1::TokenSequence& bad : params.bad_sequences()) {
+    for (const int32_t id : bad.ids()) {
+      BATON_RETURN_IF_ERROR(CheckId("bad_sequences", id, vocab_size));
+    }
+    result.bad_sequences.emplace_back(bad.ids().begin(), bad.ids().end());
+  }
   return result;
 }
 

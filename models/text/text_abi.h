@@ -85,13 +85,14 @@ BatonTextCode baton_chat_template_new(BatonBytes source, BatonBytes globals_json
                                       BatonChatTemplate** out, BatonBuffer* error);
 void baton_chat_template_free(BatonChatTemplate* chat_template);
 
-// Renders `messages_json` (a JSON array). `local_seconds`: now, in seconds since 1970-01-01 00:00
+// Renders `messages_json` (a JSON array). `variables_json`: a JSON object of further variables that
+// the template sees ("tools" and the like). `local_seconds`: now, in seconds since 1970-01-01 00:00
 // local time, for strftime_now. INVALID_ARGUMENT carries the template's own message where it raises
 // one; RESOURCE_EXHAUSTED: it ran or printed beyond its budget (see chat_template.rs).
 BatonTextCode baton_chat_template_render(const BatonChatTemplate* chat_template,
-                                         BatonBytes messages_json, bool add_generation_prompt,
-                                         int64_t local_seconds, BatonBuffer* out,
-                                         BatonBuffer* error);
+                                         BatonBytes messages_json, BatonBytes variables_json,
+                                         bool add_generation_prompt, int64_t local_seconds,
+                                         BatonBuffer* out, BatonBuffer* error);
 
 void baton_buffer_free(BatonBuffer buffer);
 void baton_ids_free(BatonIds ids);

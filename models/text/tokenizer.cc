@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "models/text/abi_results.h"
 #include "models/text/gguf_vocabulary.h"
 #include "models/text/text_abi.h"
 #include "models/text/utf8.h"
@@ -16,34 +17,10 @@
 namespace baton::models::text {
 namespace {
 
-BatonBytes View(absl::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
 std::vector<BatonBytes> Views(const std::vector<absl::string_view>& texts) {
   std::vector<BatonBytes> views(texts.size());
   std::transform(texts.begin(), texts.end(), views.begin(), View);
   return views;
-}
-
-std::string TakeString(BatonBuffer buffer) {
-  std::string text(reinterpret_cast<const char*>(buffer.data), buffer.size);
-  baton_buffer_free(buffer);
-  return text;
-}
-
-absl::Status TakeError(BatonTextCode code, absl::string_view context, BatonBuffer buffer) {
-  const std::string message = absl::StrCat(context, TakeString(buffer));
-  switch (code) {
-    case BATON_TEXT_INVALID_ARGUMENT:
-      return absl::InvalidArgumentError(message);
-    case BATON_TEXT_FAILED_PRECONDITION:
-      return absl::FailedPreconditionError(message);
-    case BATON_TEXT_RESOURCE_EXHAUSTED:
-      return absl::ResourceExhaustedError(message);
-    default:
-      return absl::InternalError(message);
-  }
 }
 
 struct FreeTokenizer {
@@ -195,14 +172,17 @@ int32_t Tokenizer::bos_id() const { return state_->bos_id; }
 const std::vector<int32_t>& Tokenizer::eos_ids() const { return state_->eos_ids; }
 const std::string& Tokenizer::chat_template() const { return state_->template_source; }
 
+const BatonTokenizer* Tokenizer::abi() const { return state_->tokenizer.get(); }
+
 absl::StatusOr<std::string> Tokenizer::RenderChat(absl::string_view messages_json,
-                                                  bool add_generation_prompt) const {
+                                                  bool add_generation_prompt,
+                                                  absl::string_view variables_json) const {
   BATON_RETURN_IF_ERROR(state_->template_status);
   BatonBuffer out;
   BatonBuffer error;
-  const BatonTextCode code =
-      baton_chat_template_render(state_->chat_template.get(), View(messages_json),
-                                 add_generation_prompt, LocalSeconds(), &out, &error);
+  const BatonTextCode code = baton_chat_template_render(
+      state_->chat_template.get(), View(messages_json), View(variables_json), add_generation_prompt,
+      LocalSeconds(), &out, &error);
   if (code != BATON_TEXT_OK) return TakeError(code, "", error);
   return TakeString(out);
 }

@@ -11,6 +11,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
+struct BatonTokenizer;
+
 namespace baton::models::text {
 
 // Immutable after loading; thread-safe.
@@ -46,8 +48,14 @@ class Tokenizer {
   // Renders a conversation (a JSON array of {role, content, ...}, key order kept) as transformers'
   // apply_chat_template does. InvalidArgument with the template's own message where it raises,
   // FailedPrecondition where the model has no template.
+  // `variables_json`: a JSON object of further variables that the template sees ("tools",
+  // "enable_thinking"); they may hide its own.
   absl::StatusOr<std::string> RenderChat(absl::string_view messages_json,
-                                         bool add_generation_prompt) const;
+                                         bool add_generation_prompt,
+                                         absl::string_view variables_json = "{}") const;
+
+  // The object behind the C ABI, for grammar.cc; lives as long as this.
+  const BatonTokenizer* abi() const;
 
  private:
   struct State;

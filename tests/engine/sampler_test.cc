@@ -289,5 +289,39 @@ TEST(SamplerTest, TopLogprobsAreCutToTheVocabularyAndOrderedByIdAmongEquals) {
   EXPECT_TRUE(Draw({1, 1, 2}, params).top.empty());
 }
 
+TEST(SamplerTest, NothingButAllowedIdsIsDrawn) {
+  const std::vector<float> logits = RandomLogits(300, 5);
+  SamplingParams params;
+  params.allowed_ids = {7, 31, 250, 100000, -3};
+  std::set<int32_t> drawn;
+  for (const auto& [id, count] : Histogram(logits, params, 2000)) drawn.insert(id);
+  EXPECT_EQ(drawn, (std::set<int32_t>{7, 31, 250}));
+}
+
+TEST(SamplerTest, NothingButWhatTheMaskAllowsIsDrawn) {
+  const std::vector<float> logits(100, 0.5f);
+  const std::vector<uint32_t> mask = {1u << 31, 1u, 0};  // ids beyond the mask are not allowed
+  std::set<int32_t> drawn;
+  for (int i = 0; i < 500; ++i) drawn.insert(Draw(logits, {}, {.position = i, .mask = mask}).id);
+  EXPECT_EQ(drawn, (std::set<int32_t>{31, 32}));
+  const std::vector<uint32_t> nothing(4, 0);
+  EXPECT_EQ(Sample(logits, {}, {.mask = nothing}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SamplerTest, ABadSequenceIsNotCompletedAndOneBadTokenNeverDrawn) {
+  std::vector<float> logits(20, 0.0f);
+  logits[5] = 50;
+  SamplingParams params{.temperature = 0};
+  params.bad_sequences = {{3, 4, 5}, {}};
+  const std::vector<int32_t> begun = {9, 3, 4}, other = {3, 4, 9};
+  EXPECT_NE(Draw(logits, params, {.tokens = begun}).id, 5);
+  EXPECT_EQ(Draw(logits, params, {.tokens = other}).id, 5);
+  // The beginning in the prompt does not count.
+  EXPECT_EQ(Draw(logits, params, {.tokens = begun, .prompt_tokens = 2}).id, 5);
+  params.bad_sequences = {{5}};
+  EXPECT_NE(Draw(logits, params, {}).id, 5);
+}
+
 }  // namespace
 }  // namespace baton::engine

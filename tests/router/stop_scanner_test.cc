@@ -48,6 +48,13 @@ TEST(StopScannerTest, OverlappingBeginningsAreKept) {
 
 // However a text is cut into pieces, what is shown is what stands before the first match in the
 // whole.
+TEST(StopScannerTest, TheMatchIsShownWhereThatIsWanted) {
+  StopScanner scanner({"END"}, /*show_match=*/true);
+  EXPECT_EQ(scanner.Push("aEN"), "a");
+  EXPECT_EQ(scanner.Push("Db"), "END");
+  EXPECT_EQ(scanner.Finish(), "");
+}
+
 TEST(StopScannerTest, TheCutsDoNotMatter) {
   SeededRng rng(5);
   for (int round = 0; round < 500; ++round) {

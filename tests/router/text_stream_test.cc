@@ -24,7 +24,7 @@ class TextStreamTest : public ::testing::Test {
 };
 
 TEST_F(TextStreamTest, ACharacterComesWhenItsLastByteHasCome) {
-  TextStream stream(*tokenizer_, {}, true, 0);
+  TextStream stream(*tokenizer_, StopScanner({}), true, 0);
   EXPECT_EQ(stream.Push(Byte('\xC3')).text, "");
   const TextStream::Piece piece = stream.Push(Byte('\xA9'));
   EXPECT_EQ(piece.text, "\xC3\xA9");
@@ -34,7 +34,7 @@ TEST_F(TextStreamTest, ACharacterComesWhenItsLastByteHasCome) {
 }
 
 TEST_F(TextStreamTest, TokensBehindAStopStringAreNeverHandedOut) {
-  TextStream stream(*tokenizer_, {"bc"}, true, 0);
+  TextStream stream(*tokenizer_, StopScanner({"bc"}), true, 0);
   EXPECT_EQ(stream.Push(Byte('a')).tokens.size(), 1u);
   EXPECT_EQ(stream.Push(Byte('b')).tokens.size(), 0u);
   const TextStream::Piece piece = stream.Push(Byte('c'));
@@ -44,7 +44,7 @@ TEST_F(TextStreamTest, TokensBehindAStopStringAreNeverHandedOut) {
 }
 
 TEST_F(TextStreamTest, StopStringsCountFromMinTokensOn) {
-  TextStream stream(*tokenizer_, {"a"}, true, 3);
+  TextStream stream(*tokenizer_, StopScanner({"a"}), true, 3);
   EXPECT_EQ(stream.Push(Byte('a')).text, "a");
   EXPECT_EQ(stream.Push(Byte('a')).text, "a");
   EXPECT_EQ(stream.Push(Byte('a')).text, "");
@@ -54,9 +54,9 @@ TEST_F(TextStreamTest, StopStringsCountFromMinTokensOn) {
 TEST_F(TextStreamTest, ControlTokensHaveNoTextUnlessAskedFor) {
   v1::Token control;
   control.set_id(1);
-  TextStream plain(*tokenizer_, {}, true, 0);
+  TextStream plain(*tokenizer_, StopScanner({}), true, 0);
   EXPECT_EQ(plain.Push(control).text, "");
-  TextStream all(*tokenizer_, {}, false, 0);
+  TextStream all(*tokenizer_, StopScanner({}), false, 0);
   EXPECT_EQ(all.Push(control).text, "<|im_start|>");
 }
 

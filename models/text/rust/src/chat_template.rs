@@ -94,11 +94,13 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, globals })
     }
 
-    /// Renders `messages_json`, a JSON array. `local_seconds`: now, in seconds since 1970-01-01
+    /// Renders `messages_json`, a JSON array. `variables_json`: an object of further variables,
+    /// which may hide those that every rendering sees. `local_seconds`: now, in seconds since 1970-01-01
     /// 00:00 local time.
     pub fn render(
         &self,
         messages_json: &str,
+        variables_json: &str,
         add_generation_prompt: bool,
         local_seconds: i64,
     ) -> Result<String, Error> {
@@ -112,6 +114,10 @@ impl ChatTemplate {
         context.insert("tools".into(), serde_json::Value::Null);
         context.insert("documents".into(), serde_json::Value::Null);
         context.insert("add_generation_prompt".into(), add_generation_prompt.into());
+        match serde_json::from_str(variables_json) {
+            Ok(serde_json::Value::Object(variables)) => context.extend(variables),
+            _ => return Err(Error::invalid("chat template variables must be a JSON object")),
+        }
 
         let context = Value::from_serialize(&context);
         let fuel = (BASE_FUEL + FUEL_PER_MESSAGE * count as u64).min(FUEL_LIMIT);
@@ -264,7 +270,7 @@ mod tests {
     use super::*;
 
     fn render(source: &str, messages: &str) -> Result<String, Error> {
-        ChatTemplate::new(source, r#"{"bos_token": "<s>"}"#)?.render(messages, true, 0)
+        ChatTemplate::new(source, r#"{"bos_token": "<s>"}"#)?.render(messages, "{}", true, 0)
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod byte_pair;
 mod calendar;
 mod chat_template;
 mod error;
+mod grammar;
+mod grammar_abi;
 mod pre_tokenizer;
 mod python_text;
 mod sentence_piece;
@@ -36,7 +38,7 @@ impl BatonBytes {
 
     /// # Safety
     /// As for as_slice.
-    unsafe fn as_str<'a>(self, what: &str) -> Result<&'a str, Error> {
+    pub(crate) unsafe fn as_str<'a>(self, what: &str) -> Result<&'a str, Error> {
         std::str::from_utf8(self.as_slice())
             .map_err(|_| Error::invalid(format!("{what}: not valid UTF-8")))
     }
@@ -44,7 +46,7 @@ impl BatonBytes {
 
 /// # Safety
 /// `data` points to `count` readable elements that outlive 'a, or `count` is 0.
-unsafe fn slice_of<'a, T>(data: *const T, count: usize) -> &'a [T] {
+pub(crate) unsafe fn slice_of<'a, T>(data: *const T, count: usize) -> &'a [T] {
     if count == 0 {
         return &[];
     }
@@ -89,7 +91,7 @@ fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
 ///
 /// # Safety
 /// `error` can be written.
-unsafe fn guarded(error: *mut BatonBuffer, body: impl FnOnce() -> Result<(), Error>) -> Code {
+pub(crate) unsafe fn guarded(error: *mut BatonBuffer, body: impl FnOnce() -> Result<(), Error>) -> Code {
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return Code::Ok,
         Ok(Err(failure)) => failure,
@@ -212,6 +214,7 @@ pub unsafe extern "C" fn baton_chat_template_free(template: *mut ChatTemplate) {
 pub unsafe extern "C" fn baton_chat_template_render(
     template: *const ChatTemplate,
     messages_json: BatonBytes,
+    variables_json: BatonBytes,
     add_generation_prompt: bool,
     local_seconds: i64,
     out: *mut BatonBuffer,
@@ -219,7 +222,9 @@ pub unsafe extern "C" fn baton_chat_template_render(
 ) -> Code {
     guarded(error, || {
         let messages = messages_json.as_str("messages")?;
-        let text = (*template).render(messages, add_generation_prompt, local_seconds)?;
+        let variables = variables_json.as_str("chat template variables")?;
+        let text =
+            (*template).render(messages, variables, add_generation_prompt, local_seconds)?;
         out.write(buffer_of(text.into_bytes()));
         Ok(())
     })
