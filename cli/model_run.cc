@@ -44,7 +44,8 @@ absl::Status ModelRun::Reserve(int64_t tokens) {
       .kv_heads = config.kv_heads,
       .head_dim = config.head_dim,
       .block_tokens = kBlockTokens,
-      .dtype = device_->name() == "cpu" ? device::DType::kF32 : device::DType::kF16};
+      .dtype = device_->name() == "cpu" ? device::DType::kF32 : device::DType::kF16,
+      .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(store_, kvcache::KvStore::Create(*device_, geometry, blocks));
   block_table_.resize(blocks);
   std::iota(block_table_.begin(), block_table_.end(), 0);

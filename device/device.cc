@@ -60,4 +60,22 @@ absl::Status Device::GatherRows(const GatherRowsArgs& args) {
   return absl::OkStatus();
 }
 
+absl::Status Device::HeadLinear(const HeadLinearArgs& args) {
+  BATON_RETURN_IF_ERROR(Validate(args));
+  DoHeadLinear(args);
+  return absl::OkStatus();
+}
+
+absl::Status Device::CopyHeads(const CopyHeadsArgs& args) {
+  BATON_RETURN_IF_ERROR(Validate(args));
+  DoCopyHeads(args);
+  return absl::OkStatus();
+}
+
+absl::Status Device::Experts(const ExpertsArgs& args) {
+  BATON_RETURN_IF_ERROR(Validate(args));
+  DoExperts(args);
+  return absl::OkStatus();
+}
+
 }  // namespace baton::device

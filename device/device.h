@@ -53,6 +53,9 @@ class Device {
   absl::Status AppendKv(const AppendKvArgs& args);
   absl::Status Attention(const AttentionArgs& args);
   absl::Status GatherRows(const GatherRowsArgs& args);
+  absl::Status HeadLinear(const HeadLinearArgs& args);
+  absl::Status CopyHeads(const CopyHeadsArgs& args);
+  absl::Status Experts(const ExpertsArgs& args);
 
  protected:
   virtual absl::StatusOr<Buffer> DoAllocate(size_t bytes) = 0;
@@ -65,6 +68,9 @@ class Device {
   virtual void DoAppendKv(const AppendKvArgs& args) = 0;
   virtual void DoAttention(const AttentionArgs& args) = 0;
   virtual void DoGatherRows(const GatherRowsArgs& args) = 0;
+  virtual void DoHeadLinear(const HeadLinearArgs& args) = 0;
+  virtual void DoCopyHeads(const CopyHeadsArgs& args) = 0;
+  virtual void DoExperts(const ExpertsArgs& args) = 0;
 };
 
 }  // namespace baton::device

@@ -2,6 +2,7 @@
 list(APPEND device_kernel_sources
   cpu_features.cc thread_team.cc
   kernels/kernel_set.cc kernels/packed_weight.cc kernels/run_linear.cc kernels/run_attention.cc kernels/run_rows.cc
+  kernels/run_experts.cc kernels/run_head_linear.cc
   kernels/isa_scalar.cc p_chip/p_chip.cc d_chip/d_chip.cc)
 # The headers of GCC 12's AVX-512 intrinsics leave operands that a mask hides uninitialised on purpose.
 set(isa_flags -O3 -fno-math-errno -Wno-unused-function -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)

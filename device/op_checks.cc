@@ -49,6 +49,16 @@ absl::Status CheckWeight(absl::string_view name, const Weight* weight, int64_t c
   return absl::OkStatus();
 }
 
+// Heads of `cols` columns, `step` apart, lie within the matrix and do not overlap.
+absl::Status CheckHeads(absl::string_view name, const ConstMatrixView& m, int64_t step,
+                        int64_t heads, int64_t cols) {
+  if (step < cols || (heads - 1) * step + cols > m.cols) {
+    return Bad(name, " has ", m.cols, " columns, ", heads, " heads of ", cols, " every ", step,
+               " do not fit");
+  }
+  return absl::OkStatus();
+}
+
 // The sequences' rows tile [0, rows) in order.
 absl::Status CheckRows(absl::string_view op, absl::Span<const SequenceRows> sequences,
                        int64_t rows) {
@@ -80,6 +90,9 @@ absl::Status CheckKv(absl::string_view op, const PagedKvView& kv,
   if (g.kv_heads < 1 || g.head_dim < 1) {
     return Bad(op, ".kv has ", g.kv_heads, " heads of ", g.head_dim,
                ", needs at least one head of at least one dimension");
+  }
+  if (g.latent_dim < 0 || g.latent_dim > g.head_dim) {
+    return Bad(op, ".kv.latent_dim is ", g.latent_dim, ", needs 0 to ", g.head_dim);
   }
   if (g.dtype != DType::kF16 && g.dtype != DType::kF32) {
     return Bad(op, ".kv.dtype is ", DTypeName(g.dtype), ", needs f16 or f32");
@@ -179,6 +192,7 @@ absl::Status Validate(const AppendKvArgs& args) {
   BATON_RETURN_IF_ERROR(CheckKv("append_kv", args.kv, args.sequences));
   const int64_t cols = int64_t{args.kv.geometry.kv_heads} * args.kv.geometry.head_dim;
   BATON_RETURN_IF_ERROR(CheckShape("append_kv.key", args.key, args.key.rows, cols));
+  if (args.kv.geometry.latent_dim > 0) return absl::OkStatus();
   return CheckShape("append_kv.value", args.value, args.key.rows, cols);
 }
 
@@ -196,7 +210,8 @@ absl::Status Validate(const AttentionArgs& args) {
   }
   const int64_t cols = int64_t{args.query_heads} * g.head_dim;
   BATON_RETURN_IF_ERROR(CheckShape("attention.query", args.query, args.query.rows, cols));
-  return CheckShape("attention.out", args.out, args.query.rows, cols);
+  return CheckShape("attention.out", args.out, args.query.rows,
+                    int64_t{args.query_heads} * g.value_dim());
 }
 
 absl::Status Validate(const GatherRowsArgs& args) {
@@ -209,6 +224,69 @@ absl::Status Validate(const GatherRowsArgs& args) {
   }
   return CheckShape("gather_rows.out", args.out, static_cast<int64_t>(args.rows.size()),
                     args.in.cols);
+}
+
+absl::Status Validate(const HeadLinearArgs& args) {
+  BATON_RETURN_IF_ERROR(CheckMatrix("head_linear.in", args.in));
+  BATON_RETURN_IF_ERROR(CheckMatrix("head_linear.out", args.out));
+  if (args.out.rows != args.in.rows) {
+    return Bad("head_linear.out has ", args.out.rows, " rows, needs ", args.in.rows);
+  }
+  if (args.weights.empty()) return Bad("head_linear.weights is empty");
+  for (const Weight* weight : args.weights) {
+    if (weight == nullptr) return Bad("head_linear.weights has a null");
+    if (weight->rows() != args.weights[0]->rows() || weight->cols() != args.weights[0]->cols()) {
+      return Bad("head_linear.weights differ in shape");
+    }
+  }
+  const int64_t heads = static_cast<int64_t>(args.weights.size());
+  BATON_RETURN_IF_ERROR(
+      CheckHeads("head_linear.in", args.in, args.in_step, heads, args.weights[0]->cols()));
+  return CheckHeads("head_linear.out", args.out, args.out_step, heads, args.weights[0]->rows());
+}
+
+absl::Status Validate(const CopyHeadsArgs& args) {
+  BATON_RETURN_IF_ERROR(CheckMatrix("copy_heads.in", args.in));
+  BATON_RETURN_IF_ERROR(CheckMatrix("copy_heads.out", args.out));
+  if (args.out.rows != args.in.rows || args.heads < 1 || args.cols < 1) {
+    return Bad("copy_heads: ", args.heads, " heads of ", args.cols, " from ", args.in.rows, " to ",
+               args.out.rows, " rows, needs at least 1 and equal rows");
+  }
+  BATON_RETURN_IF_ERROR(CheckHeads("copy_heads.in", args.in, args.in_step, args.heads, args.cols));
+  return CheckHeads("copy_heads.out", args.out, args.out_step, args.heads, args.cols);
+}
+
+absl::Status Validate(const ExpertsArgs& args) {
+  BATON_RETURN_IF_ERROR(CheckMatrix("experts.in", args.in));
+  BATON_RETURN_IF_ERROR(CheckNorm("experts", args.norm));
+  if (args.experts.empty()) return Bad("experts.experts is empty");
+  const Expert& first = args.experts[0];
+  for (const Expert& expert : args.experts) {
+    BATON_RETURN_IF_ERROR(CheckWeight("experts.gate", expert.gate, args.in.cols));
+    BATON_RETURN_IF_ERROR(CheckWeight("experts.up", expert.up, args.in.cols));
+    BATON_RETURN_IF_ERROR(CheckWeight("experts.down", expert.down, expert.gate->rows()));
+    if (expert.up->rows() != expert.gate->rows() || expert.gate->rows() != first.gate->rows() ||
+        expert.down->rows() != first.down->rows()) {
+      return Bad("experts: weights differ in shape");
+    }
+  }
+  BATON_RETURN_IF_ERROR(CheckShape("experts.out", args.out, args.in.rows, first.down->rows()));
+  const int64_t pairs = args.in.rows * args.experts_per_row;
+  if (args.experts_per_row < 1 || static_cast<int64_t>(args.chosen.size()) != pairs ||
+      static_cast<int64_t>(args.weights.size()) != pairs) {
+    return Bad("experts: ", args.chosen.size(), " chosen and ", args.weights.size(),
+               " weights, needs ", args.experts_per_row, " (at least 1) for each of ", args.in.rows,
+               " rows");
+  }
+  for (const int32_t expert : args.chosen) {
+    if (expert < 0 || expert >= static_cast<int64_t>(args.experts.size())) {
+      return Bad("experts.chosen: ", expert, " is not one of ", args.experts.size());
+    }
+  }
+  if (args.activation == ExpertActivation::kClampedSwiglu && !(args.limit > 0)) {
+    return Bad("experts.limit is ", args.limit, ", needs a number above 0");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Validate(const StoredTensor& stored) {

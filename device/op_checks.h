@@ -15,6 +15,9 @@ absl::Status Validate(const RopeArgs& args);
 absl::Status Validate(const AppendKvArgs& args);
 absl::Status Validate(const AttentionArgs& args);
 absl::Status Validate(const GatherRowsArgs& args);
+absl::Status Validate(const HeadLinearArgs& args);
+absl::Status Validate(const CopyHeadsArgs& args);
+absl::Status Validate(const ExpertsArgs& args);
 // For Device::Prepare: a known dtype, at least one row and column, whole blocks in a row.
 absl::Status Validate(const StoredTensor& stored);
 

@@ -79,7 +79,7 @@ struct RopeArgs {
 // cache's dtype).
 struct AppendKvArgs {
   ConstMatrixView key;    // [n, kv_heads * head_dim]
-  ConstMatrixView value;  // [n, kv_heads * head_dim]
+  ConstMatrixView value;  // [n, kv_heads * head_dim]; ignored by a latent cache
   PagedKvView kv;
   absl::Span<const SequenceRows> sequences;
 };
@@ -92,7 +92,64 @@ struct AttentionArgs {
   absl::Span<const SequenceRows> sequences;
   int32_t query_heads = 0;
   float scale = 0;  // usually 1 / sqrt(head_dim)
-  MatrixView out;   // [n, query_heads * head_dim]
+  MatrixView out;   // [n, query_heads * value_dim]
+  // [query_heads] in device memory, or null. A sink is the score of a key without a value: it takes
+  // its share of the softmax and adds nothing (Xiao et al. 2023; learned per head in gpt-oss).
+  const float* sinks = nullptr;
+};
+
+// One linear layer per head, without norm: head h of `out` = head h of `in` times weights[h]^T.
+// Head h of a matrix begins at its column h * step.
+struct HeadLinearArgs {
+  ConstMatrixView in;  // [n, ...]
+  int64_t in_step = 0;
+  absl::Span<const Weight* const> weights;  // one a head, all [out_cols, in_cols]
+  MatrixView out;                           // [n, ...]
+  int64_t out_step = 0;
+};
+
+// Copies `cols` numbers a head: head h of `in` and `out` begins at their column h * step.
+struct CopyHeadsArgs {
+  ConstMatrixView in;  // [n, ...]
+  int64_t in_step = 0;
+  MatrixView out;  // [n, ...]
+  int64_t out_step = 0;
+  int32_t heads = 0;
+  int64_t cols = 0;
+};
+
+// How an expert joins its gate g and its up u.
+enum class ExpertActivation : uint8_t {
+  kSilu,           // g * sigmoid(g) * u
+  kClampedSwiglu,  // gpt-oss: g at most limit, u within +-limit; g * sigmoid(alpha g) * (u + 1)
+};
+
+// One expert of a mixture: down(activation(gate(x), up(x))). Biases are [rows of their weight] in
+// device memory, or null.
+struct Expert {
+  const Weight* gate = nullptr;  // [intermediate, in_cols]
+  const Weight* up = nullptr;    // [intermediate, in_cols]
+  const Weight* down = nullptr;  // [out_cols, intermediate]
+  const float* gate_bias = nullptr;
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;
+};
+
+// out[r] += sum over the experts chosen for row r of weight * expert(norm(in[r])), one after the
+// other in the order of `chosen` (Shazeer et al. 2017). Which experts, in which order and with
+// which weights is the caller's decision, for each row on its own, so a row's bits do not depend on
+// the batch.
+struct ExpertsArgs {
+  ConstMatrixView in;                // [n, in_cols]
+  Norm norm;                         // gain null: none
+  absl::Span<const Expert> experts;  // all of the same shape
+  int32_t experts_per_row = 0;
+  absl::Span<const int32_t> chosen;  // [n * experts_per_row], each in [0, experts)
+  absl::Span<const float> weights;   // [n * experts_per_row]
+  ExpertActivation activation = ExpertActivation::kSilu;
+  float limit = 0;  // kClampedSwiglu, above 0
+  float alpha = 0;  // kClampedSwiglu
+  MatrixView out;   // [n, out_cols], added to; may be the same memory as in
 };
 
 // out[i] = in[rows[i]].

@@ -8,9 +8,10 @@
 //   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head
 //   dimension
 //
-// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). Where
-// blocks of one layer follow each other is the view's business: KvStore keeps all layers of a block
-// together, so that a short sequence touches few pages.
+// so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). A latent
+// cache (multi-head latent attention, DeepSeek-V2 2024) holds keys only: the value of a token is
+// the end of its key. Where blocks of one layer follow each other is the view's business: KvStore
+// keeps all layers of a block together, so that a short sequence touches few pages.
 #pragma once
 
 #include <cstdint>
@@ -26,12 +27,17 @@ struct KvGeometry {
   int32_t head_dim = 0;
   int32_t block_tokens = 0;   // 16, 32 or 64
   DType dtype = DType::kF16;  // of keys and values
+  // 0: values are stored, head_dim of them a token and head. Otherwise none are: the value of a
+  // token is the last latent_dim numbers of its key (at most head_dim).
+  int32_t latent_dim = 0;
 
+  int32_t value_dim() const { return latent_dim > 0 ? latent_dim : head_dim; }
   int64_t KeyBytes() const {
     return int64_t{kv_heads} * head_dim * block_tokens * BlockBytes(dtype);
   }
+  int64_t ValueBytes() const { return latent_dim > 0 ? 0 : KeyBytes(); }
   // Keys and values of one block in one layer.
-  int64_t BlockLayerBytes() const { return 2 * KeyBytes(); }
+  int64_t BlockLayerBytes() const { return KeyBytes() + ValueBytes(); }
   // One block over all layers.
   int64_t BlockBytesTotal() const { return layers * BlockLayerBytes(); }
   friend bool operator==(const KvGeometry&, const KvGeometry&) = default;

@@ -74,7 +74,8 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
                                     .kv_heads = config.kv_heads,
                                     .head_dim = config.head_dim,
                                     .block_tokens = options.block_tokens,
-                                    .dtype = device::DType::kF16};
+                                    .dtype = device::DType::kF16,
+                                    .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(const int32_t blocks,
                          PoolBlocks(options, geometry, config.context_length));
   BATON_ASSIGN_OR_RETURN(parts.store, kvcache::KvStore::Create(*parts.device, geometry, blocks));

@@ -22,6 +22,7 @@ absl::Status CheckSameLayout(const KvLayout& ours, const KvLayout& theirs) {
        {CheckField("version", ours.version, theirs.version),
         CheckField("layers", a.layers, b.layers), CheckField("kv_heads", a.kv_heads, b.kv_heads),
         CheckField("head_dim", a.head_dim, b.head_dim),
+        CheckField("latent_dim", a.latent_dim, b.latent_dim),
         CheckField("block_tokens", a.block_tokens, b.block_tokens),
         CheckField("dtype", device::DTypeName(a.dtype), device::DTypeName(b.dtype)),
         CheckField("model_fingerprint", absl::StrFormat("%016x", ours.model_fingerprint),

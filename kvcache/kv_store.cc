@@ -17,6 +17,10 @@ absl::Status CheckShape(const device::KvGeometry& geometry, int32_t blocks) {
         "kv store: layers %d, kv_heads %d, head_dim %d, blocks %d: each must be at least 1",
         g.layers, g.kv_heads, g.head_dim, blocks));
   }
+  if (g.latent_dim < 0 || g.latent_dim > g.head_dim) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "kv store: latent_dim %d: allowed are 0 to %d, the head_dim", g.latent_dim, g.head_dim));
+  }
   if (g.block_tokens != 16 && g.block_tokens != 32 && g.block_tokens != 64) {
     return absl::InvalidArgumentError(
         absl::StrFormat("kv store: block_tokens %d: allowed are 16, 32 and 64", g.block_tokens));
@@ -35,7 +39,7 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(device::Device& device,
                                                          int32_t blocks) {
   BATON_RETURN_IF_ERROR(CheckShape(geometry, blocks));
   // Each factor is below 2^31, but their product need not fit.
-  int64_t bytes = 2 * device::BlockBytes(geometry.dtype);
+  int64_t bytes = (geometry.latent_dim > 0 ? 1 : 2) * device::BlockBytes(geometry.dtype);
   for (int64_t factor :
        {geometry.layers, geometry.kv_heads, geometry.head_dim, geometry.block_tokens, blocks}) {
     if (__builtin_mul_overflow(bytes, factor, &bytes)) {
@@ -69,6 +73,7 @@ void KvStore::ZeroTail(int32_t layer, int32_t block, int32_t from_token) const {
   for (int64_t row = 0; row < int64_t{g.kv_heads} * g.head_dim; ++row) {
     std::memset(keys + (row * g.block_tokens + from_token) * element, 0, tail_tokens * element);
   }
+  if (g.latent_dim > 0) return;
   // Values are [kv_heads][block_tokens][head_dim]: the tail is one piece of every head.
   uint8_t* values = layers_[layer].values(block);
   for (int64_t head = 0; head < g.kv_heads; ++head) {

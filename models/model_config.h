@@ -37,6 +37,8 @@ struct ModelConfig {
   int32_t query_heads = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
+  // 0, or how many numbers at the end of a cached key are the value (KvGeometry::latent_dim).
+  int32_t kv_latent_dim = 0;
   int32_t vocab_size = 0;
   int64_t context_length = 0;  // the most positions
   float norm_epsilon = 0;

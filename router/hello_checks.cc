@@ -57,6 +57,9 @@ absl::Status CheckCompatible(const v1::NodeHello& hello, const v1::NodeHello& ot
   if (a.head_dim() != b.head_dim()) {
     return Differs("layout.head_dim", a.head_dim(), b.head_dim(), id);
   }
+  if (a.latent_dim() != b.latent_dim()) {
+    return Differs("layout.latent_dim", a.latent_dim(), b.latent_dim(), id);
+  }
   if (a.block_tokens() != b.block_tokens()) {
     return Differs("layout.block_tokens", a.block_tokens(), b.block_tokens(), id);
   }

@@ -70,7 +70,8 @@ absl::StatusOr<Bench> Load(const Options& options) {
   const device::KvGeometry geometry{.layers = config.layers,
                                     .kv_heads = config.kv_heads,
                                     .head_dim = config.head_dim,
-                                    .block_tokens = options.block_tokens};
+                                    .block_tokens = options.block_tokens,
+                                    .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(bench.store, kvcache::KvStore::Create(*bench.device, geometry, blocks));
   for (int32_t block = 0; block < blocks; ++block) bench.block_table.push_back(block);
   SeededRng rng(1);

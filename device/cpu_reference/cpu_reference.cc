@@ -101,7 +101,7 @@ int64_t ValueIndex(const KvGeometry& g, int32_t head, int32_t token, int32_t dim
 
 // One query head of one row over the tokens [0, position].
 void AttendOne(const AttentionArgs& args, const SequenceRows& s, int64_t position,
-               const float* query, int32_t kv_head, float* out) {
+               const float* query, int32_t kv_head, const float* sink, float* out) {
   const KvGeometry& g = args.kv.geometry;
   std::vector<double> weights(static_cast<size_t>(position) + 1);
   double highest = -std::numeric_limits<double>::infinity();
@@ -117,15 +117,36 @@ void AttendOne(const AttentionArgs& args, const SequenceRows& s, int64_t positio
   }
   double sum = 0;
   for (double& w : weights) sum += (w = std::exp(w - highest));
-  std::vector<double> mixed(g.head_dim, 0.0);
+  if (sink != nullptr) sum += std::exp(*sink - highest);
+  const int32_t dims = g.value_dim();
+  std::vector<double> mixed(dims, 0.0);
   for (int64_t t = 0; t <= position; ++t) {
     const Slot slot = SlotOf(s, t, g);
-    for (int32_t d = 0; d < g.head_dim; ++d) {
-      mixed[d] += weights[t] * LoadKv(args.kv.values(slot.block),
-                                      ValueIndex(g, kv_head, slot.token, d), g.dtype);
+    for (int32_t d = 0; d < dims; ++d) {
+      const double value =
+          g.latent_dim > 0
+              ? LoadKv(args.kv.keys(slot.block),
+                       KeyIndex(g, kv_head, g.head_dim - dims + d, slot.token), g.dtype)
+              : LoadKv(args.kv.values(slot.block), ValueIndex(g, kv_head, slot.token, d), g.dtype);
+      mixed[d] += weights[t] * value;
     }
   }
-  for (int32_t d = 0; d < g.head_dim; ++d) out[d] = static_cast<float>(mixed[d] / sum);
+  for (int32_t d = 0; d < dims; ++d) out[d] = static_cast<float>(mixed[d] / sum);
+}
+
+void AddBias(const float* bias, RowMajorD& y) {
+  if (bias == nullptr) return;
+  const Eigen::Map<const Eigen::RowVectorXf> row(bias, y.cols());
+  y.rowwise() += row.cast<double>();
+}
+
+RowMajorD Activated(const ExpertsArgs& args, const RowMajorD& gate, const RowMajorD& up) {
+  Eigen::ArrayXXd g = gate.array(), u = up.array();
+  if (args.activation == ExpertActivation::kSilu) return (g / (1.0 + (-g).exp()) * u).matrix();
+  const double limit = args.limit, alpha = args.alpha;
+  g = g.min(limit);
+  u = u.max(-limit).min(limit);
+  return (g / (1.0 + (-alpha * g).exp()) * (u + 1.0)).matrix();
 }
 
 class CpuReference final : public Device {
@@ -197,11 +218,12 @@ class CpuReference final : public Device {
       for (int32_t r = 0; r < s.row_count; ++r) {
         const Slot slot = SlotOf(s, s.position + r, g);
         const float* key = args.key.row(s.row_begin + r);
-        const float* value = args.value.row(s.row_begin + r);
+        const float* value = g.latent_dim > 0 ? nullptr : args.value.row(s.row_begin + r);
         for (int32_t head = 0; head < g.kv_heads; ++head) {
           for (int32_t d = 0; d < g.head_dim; ++d) {
             StoreKv(args.kv.keys(slot.block), KeyIndex(g, head, d, slot.token), g.dtype,
                     key[head * g.head_dim + d]);
+            if (g.latent_dim > 0) continue;
             StoreKv(args.kv.values(slot.block), ValueIndex(g, head, slot.token, d), g.dtype,
                     value[head * g.head_dim + d]);
           }
@@ -217,10 +239,47 @@ class CpuReference final : public Device {
       for (int32_t r = 0; r < s.row_count; ++r) {
         for (int32_t head = 0; head < args.query_heads; ++head) {
           AttendOne(args, s, s.position + r, args.query.row(s.row_begin + r) + head * g.head_dim,
-                    head / group, args.out.row(s.row_begin + r) + head * g.head_dim);
+                    head / group, args.sinks == nullptr ? nullptr : args.sinks + head,
+                    args.out.row(s.row_begin + r) + head * g.value_dim());
         }
       }
     }
+  }
+
+  void DoHeadLinear(const HeadLinearArgs& args) override {
+    for (size_t h = 0; h < args.weights.size(); ++h) {
+      const Weight* weight = args.weights[h];
+      const int64_t head = static_cast<int64_t>(h);
+      const ConstMatrixView in{args.in.data + head * args.in_step, args.in.rows, weight->cols(),
+                               args.in.stride};
+      Map(MatrixView{args.out.data + head * args.out_step, args.out.rows, weight->rows(),
+                     args.out.stride}) = TimesTransposed(Input(in, {}), weight).cast<float>();
+    }
+  }
+
+  void DoCopyHeads(const CopyHeadsArgs& args) override {
+    for (int64_t head = 0; head < args.heads; ++head) {
+      Map(args.out).middleCols(head * args.out_step, args.cols) =
+          Map(args.in).middleCols(head * args.in_step, args.cols);
+    }
+  }
+
+  void DoExperts(const ExpertsArgs& args) override {
+    const RowMajorD x = Input(args.in, args.norm);
+    RowMajorD sum = Map(args.out).cast<double>();
+    for (int64_t r = 0; r < args.in.rows; ++r) {
+      for (int64_t i = r * args.experts_per_row; i < (r + 1) * args.experts_per_row; ++i) {
+        const Expert& expert = args.experts[args.chosen[i]];
+        RowMajorD gate = TimesTransposed(x.row(r), expert.gate);
+        RowMajorD up = TimesTransposed(x.row(r), expert.up);
+        AddBias(expert.gate_bias, gate);
+        AddBias(expert.up_bias, up);
+        RowMajorD down = TimesTransposed(Activated(args, gate, up), expert.down);
+        AddBias(expert.down_bias, down);
+        sum.row(r) += double{args.weights[i]} * down;
+      }
+    }
+    Map(args.out) = sum.cast<float>();
   }
 
   void DoGatherRows(const GatherRowsArgs& args) override {

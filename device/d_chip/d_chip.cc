@@ -7,6 +7,8 @@
 #include "device/kernels/kernel_set.h"
 #include "device/kernels/packed_weight.h"
 #include "device/kernels/run_attention.h"
+#include "device/kernels/run_experts.h"
+#include "device/kernels/run_head_linear.h"
 #include "device/kernels/run_linear.h"
 #include "device/kernels/run_rows.h"
 
@@ -45,6 +47,11 @@ class DChip final : public Device {
     kernels::RunAttention(args, kAttentionRowBlock, cpu_);
   }
   void DoGatherRows(const GatherRowsArgs& args) override { kernels::RunGatherRows(args, cpu_); }
+  void DoHeadLinear(const HeadLinearArgs& args) override { kernels::RunHeadLinear(args, cpu_); }
+  void DoCopyHeads(const CopyHeadsArgs& args) override { kernels::RunCopyHeads(args, cpu_); }
+  void DoExperts(const ExpertsArgs& args) override {
+    kernels::RunExperts(args, kPanelRowsMin, cpu_);
+  }
 
  private:
   kernels::CpuContext cpu_;

@@ -8,10 +8,21 @@
 
 static inline int32_t Padded(int32_t dim) { return (dim + 15) / 16 * 16; }
 
+// The values of a latent head: the ends of the keys in scratch, turned.
+static void TurnKeys(const KvHead& head, int64_t present, const float* keys, float* values) {
+  const int32_t padded = Padded(head.value_dim);
+  const float* from = keys + int64_t{head.head_dim - head.value_dim} * kTileKeys;
+  for (int64_t t = 0; t < kTileKeys && t < present; ++t) {
+    float* out = values + t * padded;
+    for (int32_t d = 0; d < head.value_dim; ++d) out[d] = from[d * kTileKeys + t];
+    for (int32_t d = head.value_dim; d < padded; ++d) out[d] = 0;
+  }
+}
+
 // Brings the keys [first, first + 64) of a head into scratch; `present` of them exist.
 static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* keys,
                      float* values) {
-  const int32_t dim = head.head_dim, padded = Padded(dim);
+  const int32_t dim = head.head_dim, padded = Padded(head.value_dim);
   const int64_t element = head.half ? 2 : 4;
   for (int32_t lane = 0; lane < kTileKeys && lane < present; lane += 16) {
     const int64_t token = first + lane;
@@ -24,6 +35,7 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
       Store(keys + d * kTileKeys + lane, head.half ? LoadHalf(reinterpret_cast<const uint16_t*>(at))
                                                    : Load(reinterpret_cast<const float*>(at)));
     }
+    if (head.latent) continue;
     const uint8_t* v = block + head.value_offset + slot * dim * element;
     const int32_t rows = present - lane < 16 ? static_cast<int32_t>(present - lane) : 16;
     for (int32_t t = 0; t < rows; ++t) {
@@ -44,6 +56,7 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
       }
     }
   }
+  if (head.latent) TurnKeys(head, present, keys, values);
 }
 
 // Scores of R rows against the 64 keys of a tile: [R][64].
@@ -154,7 +167,7 @@ template <int R>
 static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int64_t first,
                      const float* keys, const float* tile_values, const SoftmaxState& state,
                      V* sums) {
-  const int32_t padded = Padded(head.head_dim);
+  const int32_t padded = Padded(head.value_dim);
   float weights[R * kTileKeys];
   Scores<R>(rows.query + row, rows.scale, head.head_dim, keys, weights);
   float* values = state.values + row * padded;
@@ -193,7 +206,7 @@ static inline void RestRows(const QueryRows& rows, int32_t row, const KvHead& he
 
 static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
                        const SoftmaxState& state, uint8_t* scratch) {
-  const int32_t padded = Padded(head.head_dim);
+  const int32_t padded = Padded(head.value_dim);
   float* keys = reinterpret_cast<float*>(scratch);
   float* values = keys + int64_t{head.head_dim} * kTileKeys;
   V* sums = reinterpret_cast<V*>(scratch + int64_t{head.head_dim + padded} * kTileKeys * 4);

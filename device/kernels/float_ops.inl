@@ -50,6 +50,26 @@ static void SiluTimesMany(const float* gate, const float* up, int64_t n, float* 
     StoreTail(out + i, SiluTimes(LoadTail(gate + i, n - i), LoadTail(up + i, n - i)), n - i);
 }
 
+static void ClampedSwigluMany(const float* gate, const float* up, float limit, float alpha,
+                              int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const int64_t count = n - i < 16 ? n - i : 16;
+    const V g = Min(LoadTail(gate + i, count), Set1(limit));
+    const V u = Max(Min(LoadTail(up + i, count), Set1(limit)), Set1(-limit));
+    const V sigmoid_inverse = Add(Set1(1.0f), Exp(Sub(Zero(), Mul(Set1(alpha), g))));
+    StoreTail(out + i, Mul(Div(g, sigmoid_inverse), Add(u, Set1(1.0f))), count);
+  }
+}
+
+static void AddScaled(const float* in, float factor, int64_t n, float* out) {
+  const V f = Set1(factor);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) Store(out + i, Fma(f, Load(in + i), Load(out + i)));
+  if (i < n) {
+    StoreTail(out + i, Fma(f, LoadTail(in + i, n - i), LoadTail(out + i, n - i)), n - i);
+  }
+}
+
 static void RmsNorm(const float* in, const float* gain, float epsilon, int64_t cols, float* out) {
   const int64_t whole = cols / 16 * 16;
   V squares = Zero();

@@ -61,7 +61,9 @@ struct KvHead {
   const int32_t* block_table;
   int32_t block_tokens;
   int32_t head_dim;
-  bool half;  // fp16, otherwise fp32
+  int32_t value_dim;
+  bool latent;  // no values are stored: they are the last value_dim numbers of the key
+  bool half;    // fp16, otherwise fp32
 };
 
 // Query rows that share one KV head. Row i sees the keys [0, limits[i]).
@@ -72,7 +74,7 @@ struct QueryRows {
   float scale;
 };
 
-// Softmax state of `count` rows: highest score, sum of weights, weighted values [count][head_dim
+// Softmax state of `count` rows: highest score, sum of weights, weighted values [count][value_dim
 // rounded up to 16].
 struct SoftmaxState {
   float* highest;
@@ -95,14 +97,21 @@ struct KernelTable {
                 const Activations& in, const Output& out, bool panels, uint8_t* scratch);
   // out[i] = silu(gate[i]) * up[i], with the bits of `gated`.
   void (*silu_times)(const float* gate, const float* up, int64_t n, float* out);
+  // out[i] = g * sigmoid(alpha g) * (u + 1) of g = min(gate[i], limit) and u = up[i] clamped to
+  // +-limit.
+  void (*clamped_swiglu)(const float* gate, const float* up, float limit, float alpha, int64_t n,
+                         float* out);
+  // out[i] = fma(factor, in[i], out[i]).
+  void (*add_scaled)(const float* in, float factor, int64_t n, float* out);
   // Rotates one head in place; `interleaved` pairs (2i, 2i+1), otherwise (i, i + half).
   void (*rope)(float* head, const float* cosines, const float* sines, int32_t half,
                bool interleaved);
   // Rounds n floats to fp16.
   void (*to_half)(const float* in, int64_t n, uint16_t* out);
   // Attends rows to the keys [span * 256, min((span + 1) * 256, limit)) with fresh state. `scratch`
-  // holds a tile of keys and values as floats and 16 floats a row: 64 * 4 * 2 * padded head_dim +
-  // 64 * count bytes, 64-byte aligned. Rows whose limit lies before the span get sum 0.
+  // holds a tile of keys and values as floats and 16 floats a row: 64 * 4 * (padded head_dim +
+  // padded value_dim) + 64 * count bytes, 64-byte aligned. Rows whose limit lies before the span
+  // get sum 0.
   void (*attend_span)(const KvHead& head, const QueryRows& rows, int64_t span,
                       const SoftmaxState& state, uint8_t* scratch);
   // Merges one row's state of a later span into `into`; a sum of 0 on either side is the neutral
@@ -110,7 +119,7 @@ struct KernelTable {
   void (*merge)(float* into_highest, float* into_sum, float* into_values, float highest, float sum,
                 const float* values, int32_t padded_dim);
   // out = values / sum.
-  void (*finish)(const float* values, float sum, int32_t head_dim, float* out);
+  void (*finish)(const float* values, float sum, int32_t value_dim, float* out);
   // For tests: the polynomial exp of n values.
   void (*exp)(const float* in, int64_t n, float* out);
 };

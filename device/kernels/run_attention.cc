@@ -52,7 +52,11 @@ class ItemRows {
   QueryRows rows() const {
     return {query_.data(), limits_.data(), static_cast<int32_t>(query_.size()), args_.scale};
   }
-  float* out(int32_t i) const { return args_.out.row(Row(i / group_)) + Column(i % group_); }
+  // Of query row i: its head among all, and where its result goes.
+  int32_t query_head(int32_t i) const { return item_.kv_head * group_ + i % group_; }
+  float* out(int32_t i) const {
+    return args_.out.row(Row(i / group_)) + int64_t{query_head(i)} * args_.kv.geometry.value_dim();
+  }
   KvHead head() const {
     const KvGeometry& g = args_.kv.geometry;
     const int64_t head_bytes = int64_t{g.head_dim} * g.block_tokens * BlockBytes(g.dtype);
@@ -63,6 +67,8 @@ class ItemRows {
             item_.sequence->block_table,
             g.block_tokens,
             g.head_dim,
+            g.value_dim(),
+            g.latent_dim > 0,
             g.dtype == DType::kF16};
   }
 
@@ -101,17 +107,24 @@ struct Plan {
   const AttentionArgs& args;
   const std::vector<Item>& items;
   int32_t padded;
-  int64_t rows_max;      // query rows of the largest item
-  int64_t state_floats;  // of that many rows
-  size_t tile_bytes;     // scratch of attend_span
+  int64_t rows_max;          // query rows of the largest item
+  int64_t state_floats;      // of that many rows
+  size_t tile_bytes;         // scratch of attend_span
+  std::vector<float> zeros;  // [padded], where there are sinks
 };
 
 void FinishItem(const Plan& plan, const Item& item, const KernelTable& table,
                 const SoftmaxState& state) {
   const ItemRows rows(plan.args, item);
-  for (int32_t i = 0; i < rows.rows().count; ++i) {
-    table.finish(state.values + i * plan.padded, state.sum[i], plan.args.kv.geometry.head_dim,
-                 rows.out(i));
+  const int32_t count = rows.rows().count;
+  for (int32_t i = 0; i < count; ++i) {
+    float* values = state.values + i * plan.padded;
+    if (plan.args.sinks != nullptr) {
+      // A span of one key whose value is zero, after all others.
+      table.merge(state.highest + i, state.sum + i, values, plan.args.sinks[rows.query_head(i)],
+                  1.0f, plan.zeros.data(), plan.padded);
+    }
+    table.finish(values, state.sum[i], plan.args.kv.geometry.value_dim(), rows.out(i));
   }
 }
 
@@ -172,16 +185,18 @@ void RunBySpan(const Plan& plan, CpuContext& cpu, float* states, std::atomic<int
 void RunAttention(const AttentionArgs& args, int32_t row_block, CpuContext& cpu) {
   const std::vector<Item> items = MakeItems(args, row_block);
   const KvGeometry& g = args.kv.geometry;
-  const int32_t padded = Padded(g.head_dim);
+  const int32_t padded = Padded(g.value_dim());
   int64_t rows_max = 0;
   for (const Item& item : items) rows_max = std::max<int64_t>(rows_max, item.row_count);
   rows_max *= args.query_heads / g.kv_heads;
-  const Plan plan{args,
-                  items,
-                  padded,
-                  rows_max,
-                  StateFloats(rows_max, padded),
-                  static_cast<size_t>(int64_t{kTileKeys} * 4 * 2 * padded + 64 * rows_max)};
+  const Plan plan{
+      args,
+      items,
+      padded,
+      rows_max,
+      StateFloats(rows_max, padded),
+      static_cast<size_t>(int64_t{kTileKeys} * 4 * (Padded(g.head_dim) + padded) + 64 * rows_max),
+      std::vector<float>(args.sinks != nullptr ? padded : 0)};
   std::atomic<int64_t> next[2] = {0, 0};
   const int64_t states = items.back().state_begin + items.back().spans;
   const int64_t count = static_cast<int64_t>(items.size());

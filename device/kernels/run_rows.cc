@@ -47,6 +47,7 @@ void Scatter(const KvGeometry& g, const T* key, const T* value, int64_t slot, ui
   for (int64_t i = 0; i < int64_t{g.kv_heads} * g.head_dim; ++i) {
     k[i * g.block_tokens + slot] = key[i];
   }
+  if (g.latent_dim > 0) return;
   for (int64_t head = 0; head < g.kv_heads; ++head) {
     std::memcpy(v + (head * g.block_tokens + slot) * g.head_dim, value + head * g.head_dim,
                 static_cast<size_t>(g.head_dim) * sizeof(T));
@@ -94,15 +95,27 @@ void RunAppendKv(const AppendKvArgs& args, CpuContext& cpu) {
       const int32_t block = s.block_table[position / g.block_tokens];
       const int64_t slot = position % g.block_tokens;
       const float* key = args.key.row(s.row_begin + r);
-      const float* value = args.value.row(s.row_begin + r);
+      const bool latent = g.latent_dim > 0;
+      const float* value = latent ? nullptr : args.value.row(s.row_begin + r);
       if (g.dtype == DType::kF32) {
         Scatter(g, key, value, slot, args.kv.keys(block), args.kv.values(block));
         return;
       }
       cpu.table.to_half(key, cols, half.data());
-      cpu.table.to_half(value, cols, half.data() + cols);
+      if (!latent) cpu.table.to_half(value, cols, half.data() + cols);
       Scatter(g, half.data(), half.data() + cols, slot, args.kv.keys(block), args.kv.values(block));
     });
+  });
+}
+
+void RunCopyHeads(const CopyHeadsArgs& args, CpuContext& cpu) {
+  ForRows(args.in.rows, cpu, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t head = 0; head < args.heads; ++head) {
+        std::memcpy(args.out.row(r) + head * args.out_step, args.in.row(r) + head * args.in_step,
+                    static_cast<size_t>(args.cols) * sizeof(float));
+      }
+    }
   });
 }
 

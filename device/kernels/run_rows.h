@@ -11,6 +11,7 @@ void RunEmbed(const EmbedArgs& args, CpuContext& cpu);
 void RunRmsNorm(const RmsNormArgs& args, CpuContext& cpu);
 void RunRope(const RopeArgs& args, CpuContext& cpu);
 void RunAppendKv(const AppendKvArgs& args, CpuContext& cpu);
+void RunCopyHeads(const CopyHeadsArgs& args, CpuContext& cpu);
 void RunGatherRows(const GatherRowsArgs& args, CpuContext& cpu);
 
 }  // namespace baton::device::kernels

@@ -13,6 +13,7 @@ v1::KvLayout ToProto(const KvLayout& layout) {
   proto.set_layers(layout.geometry.layers);
   proto.set_kv_heads(layout.geometry.kv_heads);
   proto.set_head_dim(layout.geometry.head_dim);
+  proto.set_latent_dim(layout.geometry.latent_dim);
   proto.set_block_tokens(layout.geometry.block_tokens);
   proto.set_dtype(std::string(device::DTypeName(layout.geometry.dtype)));
   proto.set_model_fingerprint(layout.model_fingerprint);
@@ -31,7 +32,8 @@ absl::Status CheckSameLayout(const KvLayout& ours, const v1::KvLayout& theirs) {
                      .kv_heads = theirs.kv_heads(),
                      .head_dim = theirs.head_dim(),
                      .block_tokens = theirs.block_tokens(),
-                     .dtype = ours.geometry.dtype};
+                     .dtype = ours.geometry.dtype,
+                     .latent_dim = theirs.latent_dim()};
   layout.model_fingerprint = theirs.model_fingerprint();
   return CheckSameLayout(ours, layout);
 }

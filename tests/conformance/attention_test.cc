@@ -5,9 +5,20 @@ namespace baton::device {
 namespace {
 
 std::vector<AttentionShape> Shapes() {
-  return {{16, 1, 1, 16, DType::kF16},  {24, 2, 3, 32, DType::kF16}, {64, 3, 3, 32, DType::kF16},
-          {80, 1, 7, 64, DType::kF16},  {96, 1, 4, 16, DType::kF16}, {128, 2, 4, 64, DType::kF16},
-          {256, 1, 2, 32, DType::kF16}, {40, 2, 1, 16, DType::kF32}, {64, 1, 3, 64, DType::kF32}};
+  return {{16, 1, 1, 16, DType::kF16},
+          {24, 2, 3, 32, DType::kF16},
+          {64, 3, 3, 32, DType::kF16},
+          {80, 1, 7, 64, DType::kF16},
+          {96, 1, 4, 16, DType::kF16},
+          {128, 2, 4, 64, DType::kF16},
+          {256, 1, 2, 32, DType::kF16},
+          {40, 2, 1, 16, DType::kF32},
+          {64, 1, 3, 64, DType::kF32},
+          // Latent caches, and sinks.
+          {40, 1, 3, 16, DType::kF16, 24, false},
+          {43, 1, 2, 32, DType::kF32, 33, false},
+          {64, 2, 3, 32, DType::kF16, 0, true},
+          {48, 1, 5, 16, DType::kF32, 32, true}};
 }
 
 class AttentionConformance : public testing::TestWithParam<ChipUnderTest> {};

@@ -11,6 +11,10 @@ namespace baton::device {
 struct AttentionShape {
   int32_t head_dim, kv_heads, group, block_tokens;
   DType dtype;
+  int32_t latent_dim = 0;
+  bool sinks = false;
+
+  int32_t value_dim() const { return latent_dim > 0 ? latent_dim : head_dim; }
 };
 
 // The sequences share a pool of shuffled blocks; the first has `context` tokens, the second 37.
@@ -19,9 +23,11 @@ class PagedAttention {
  public:
   PagedAttention(Device& device, const AttentionShape& shape, int64_t context)
       : device_(device), group_(shape.group) {
-    geometry_ = {1, shape.kv_heads, shape.head_dim, shape.block_tokens, shape.dtype};
+    geometry_ = {1,           shape.kv_heads,  shape.head_dim, shape.block_tokens,
+                 shape.dtype, shape.latent_dim};
     kv_cols_ = int64_t{shape.kv_heads} * shape.head_dim;
     query_cols_ = kv_cols_ * shape.group;
+    out_cols_ = int64_t{shape.kv_heads} * shape.group * shape.value_dim();
     lengths_[0] = context;
     lengths_[1] = 37;
     int32_t blocks = 0;
@@ -39,6 +45,7 @@ class PagedAttention {
            .layer_base = static_cast<uint8_t*>(memory_.data()),
            .blocks = blocks};
     RandomValues random(context * 31 + shape.head_dim);
+    if (shape.sinks) sinks_ = random.Many(int64_t{shape.kv_heads} * shape.group, 2.0f);
     for (int s = 0; s < 2; ++s) {
       keys_[s] = random.Many(lengths_[s] * kv_cols_);
       values_[s] = random.Many(lengths_[s] * kv_cols_);
@@ -107,26 +114,28 @@ class PagedAttention {
   void Attend(const std::vector<SequenceRows>& rows, std::vector<float> (&outputs)[2]) {
     const std::vector<float> q = Gather(rows, queries_, query_cols_);
     const int64_t n = rows.back().row_begin + rows.back().row_count;
-    std::vector<float> out(q.size());
+    std::vector<float> out(n * out_cols_);
     const absl::Status status =
         device_.Attention({.query = {q.data(), n, query_cols_, query_cols_},
                            .kv = kv_,
                            .sequences = rows,
                            .query_heads = geometry_.kv_heads * group_,
                            .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.head_dim)),
-                           .out = {out.data(), n, query_cols_, query_cols_}});
+                           .out = {out.data(), n, out_cols_, out_cols_},
+                           .sinks = sinks_.empty() ? nullptr : sinks_.data()});
     EXPECT_TRUE(status.ok()) << status;
     for (const SequenceRows& r : rows) {
-      const auto begin = out.begin() + r.row_begin * query_cols_;
+      const auto begin = out.begin() + r.row_begin * out_cols_;
       std::vector<float>& all = outputs[IndexOf(r)];
-      all.insert(all.end(), begin, begin + r.row_count * query_cols_);
+      all.insert(all.end(), begin, begin + r.row_count * out_cols_);
     }
   }
 
   Device& device_;
   int32_t group_;
   KvGeometry geometry_;
-  int64_t kv_cols_, query_cols_;
+  int64_t kv_cols_, query_cols_, out_cols_;
+  std::vector<float> sinks_;
   int64_t lengths_[2];
   std::vector<int32_t> tables_[2];
   Buffer memory_;

@@ -30,6 +30,9 @@ class CountingDevice final : public Device {
   void DoAppendKv(const AppendKvArgs&) override { ++ops; }
   void DoAttention(const AttentionArgs&) override { ++ops; }
   void DoGatherRows(const GatherRowsArgs&) override { ++ops; }
+  void DoHeadLinear(const HeadLinearArgs&) override { ++ops; }
+  void DoCopyHeads(const CopyHeadsArgs&) override { ++ops; }
+  void DoExperts(const ExpertsArgs&) override { ++ops; }
 };
 
 TEST(DeviceTest, NoRefusedOpReachesTheChip) {

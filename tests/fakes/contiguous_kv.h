@@ -30,7 +30,8 @@ class ContiguousKv {
                                       .kv_heads = config.kv_heads,
                                       .head_dim = config.head_dim,
                                       .block_tokens = block_tokens,
-                                      .dtype = dtype};
+                                      .dtype = dtype,
+                                      .latent_dim = config.kv_latent_dim};
     const int32_t blocks = kv.blocks_per_sequence_ * sequences;
     const int64_t layer_bytes = blocks * geometry.BlockLayerBytes();
     BATON_ASSIGN_OR_RETURN(kv.memory_, device.Allocate(layer_bytes * config.layers));

@@ -35,6 +35,9 @@ class MemoryDevice final : public device::Device {
   void DoAppendKv(const device::AppendKvArgs&) override { Refuse(); }
   void DoAttention(const device::AttentionArgs&) override { Refuse(); }
   void DoGatherRows(const device::GatherRowsArgs&) override { Refuse(); }
+  void DoHeadLinear(const device::HeadLinearArgs&) override { Refuse(); }
+  void DoCopyHeads(const device::CopyHeadsArgs&) override { Refuse(); }
+  void DoExperts(const device::ExpertsArgs&) override { Refuse(); }
 
  private:
   static void Refuse() { BATON_CHECK(false, "this device has memory only"); }

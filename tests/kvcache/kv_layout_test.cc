@@ -32,6 +32,8 @@ TEST(KvLayout, EachDifferingFieldIsNamedWithBothValues) {
        "kv layout differs in kv_heads: ours 2, theirs 1"},
       {[](KvLayout& l) { l.geometry.head_dim = 64; },
        "kv layout differs in head_dim: ours 16, theirs 64"},
+      {[](KvLayout& l) { l.geometry.latent_dim = 8; },
+       "kv layout differs in latent_dim: ours 0, theirs 8"},
       {[](KvLayout& l) { l.geometry.block_tokens = 64; },
        "kv layout differs in block_tokens: ours 32, theirs 64"},
       {[](KvLayout& l) { l.geometry.dtype = device::DType::kF32; },

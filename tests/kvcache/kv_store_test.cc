@@ -14,11 +14,18 @@ device::KvGeometry Geometry(device::DType dtype) {
   return {.layers = 3, .kv_heads = 2, .head_dim = 5, .block_tokens = 16, .dtype = dtype};
 }
 
-class KvStoreOfDType : public testing::TestWithParam<device::DType> {};
+// Of a model whose values are the ends of its keys.
+device::KvGeometry Latent(device::DType dtype) {
+  device::KvGeometry geometry = Geometry(dtype);
+  geometry.latent_dim = 3;
+  return geometry;
+}
 
-TEST_P(KvStoreOfDType, BlocksOfAllLayersLieApart) {
+class KvStoreOf : public testing::TestWithParam<device::KvGeometry> {};
+
+TEST_P(KvStoreOf, BlocksOfAllLayersLieApart) {
   fakes::MemoryDevice device;
-  auto store = KvStore::Create(device, Geometry(GetParam()), 4);
+  auto store = KvStore::Create(device, GetParam(), 4);
   ASSERT_TRUE(store.ok()) << store.status();
   const int64_t block_bytes = (*store)->geometry().BlockLayerBytes();
   std::set<uint8_t*> starts;
@@ -42,9 +49,9 @@ TEST_P(KvStoreOfDType, BlocksOfAllLayersLieApart) {
 
 // Checked against a walk over every element by its place in the formula, not by the rows that
 // ZeroTail clears.
-TEST_P(KvStoreOfDType, ZeroTailClearsExactlyTheLaterTokensOfOneBlock) {
+TEST_P(KvStoreOf, ZeroTailClearsExactlyTheLaterTokensOfOneBlock) {
   fakes::MemoryDevice device;
-  const device::KvGeometry g = Geometry(GetParam());
+  const device::KvGeometry g = GetParam();
   const int64_t element = device::BlockBytes(g.dtype);
   for (int32_t from = 0; from <= g.block_tokens; ++from) {
     auto store = KvStore::Create(device, g, 3);
@@ -63,6 +70,7 @@ TEST_P(KvStoreOfDType, ZeroTailClearsExactlyTheLaterTokensOfOneBlock) {
           const int64_t key_token = i / element % g.block_tokens;
           const int64_t value_token = i / element / g.head_dim % g.block_tokens;
           ASSERT_EQ(keys[i], cleared_block && key_token >= from ? 0 : 0xff) << "key byte " << i;
+          if (g.latent_dim > 0) continue;
           ASSERT_EQ(keys[g.KeyBytes() + i], cleared_block && value_token >= from ? 0 : 0xff)
               << "value byte " << i;
         }
@@ -71,8 +79,15 @@ TEST_P(KvStoreOfDType, ZeroTailClearsExactlyTheLaterTokensOfOneBlock) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, KvStoreOfDType,
-                         testing::Values(device::DType::kF16, device::DType::kF32));
+INSTANTIATE_TEST_SUITE_P(Geometries, KvStoreOf,
+                         testing::Values(Geometry(device::DType::kF16),
+                                         Geometry(device::DType::kF32), Latent(device::DType::kF16),
+                                         Latent(device::DType::kF32)));
+
+TEST(KvStore, ALatentCacheTakesTheKeysRoomOnly) {
+  EXPECT_EQ(Geometry(device::DType::kF16).BlockLayerBytes(), 2 * 2 * 5 * 16 * 2);
+  EXPECT_EQ(Latent(device::DType::kF16).BlockLayerBytes(), 2 * 5 * 16 * 2);
+}
 
 TEST(KvStore, RefusesShapesThatItCannotHold) {
   fakes::MemoryDevice device;
@@ -85,6 +100,11 @@ TEST(KvStore, RefusesShapesThatItCannotHold) {
     device::KvGeometry g = good;
     g.block_tokens = tokens;
     EXPECT_EQ(code(g, 1), absl::StatusCode::kInvalidArgument) << tokens;
+  }
+  for (int32_t latent : {-1, 6}) {
+    device::KvGeometry g = good;
+    g.latent_dim = latent;
+    EXPECT_EQ(code(g, 1), absl::StatusCode::kInvalidArgument) << latent;
   }
   device::KvGeometry q8 = good;
   q8.dtype = device::DType::kQ8_0;
