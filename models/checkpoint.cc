@@ -152,18 +152,16 @@ absl::StatusOr<device::StoredTensor> Checkpoint::Get(const std::string& name) co
                               .data = tensor->data};
 }
 
-absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::string& name) const {
-  const SafetensorsTensor* tensor = nullptr;
-  std::string file = path_;
+absl::StatusOr<const SafetensorsTensor*> Checkpoint::GetRaw(const std::string& name) const {
   for (const auto& shard : shards_) {
     const auto at = shard->tensors().find(name);
-    if (at == shard->tensors().end()) continue;
-    tensor = &at->second;
-    file = shard->path();
+    if (at != shard->tensors().end()) return &at->second;
   }
-  if (tensor == nullptr) {
-    return absl::NotFoundError(absl::StrCat(path_, ": has no tensor ", Quoted(name)));
-  }
+  return absl::NotFoundError(absl::StrCat(path_, ": has no tensor ", Quoted(name)));
+}
+
+absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::string& name) const {
+  BATON_ASSIGN_OR_RETURN(const SafetensorsTensor* tensor, GetRaw(name));
   device::StoredTensor stored;
   if (tensor->dtype == "F32") {
     stored.dtype = device::DType::kF32;
@@ -172,13 +170,13 @@ absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::s
   } else if (tensor->dtype == "BF16") {
     stored.dtype = device::DType::kBF16;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", Quoted(name), " is of type ",
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name), " is of type ",
                                                    Quoted(tensor->dtype),
                                                    ", readable are F32, F16, BF16"));
   }
   const size_t rank = tensor->shape.size();
   if (rank < 1 || rank > 2 || tensor->bytes == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", Quoted(name), " has shape ",
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name), " has shape ",
                                                    tensor->ShapeText(),
                                                    ", needed one or two dimensions above 0"));
   }

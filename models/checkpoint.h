@@ -36,6 +36,9 @@ class Checkpoint {
   // aligned to its elements. NotFound: no such tensor. InvalidArgument: a type that cannot be
   // computed with, or more than two dimensions.
   absl::StatusOr<device::StoredTensor> Get(const std::string& name) const;
+  // A safetensors tensor of any type and shape, as it lies in the file. NotFound: no such tensor,
+  // or a GGUF file.
+  absl::StatusOr<const SafetensorsTensor*> GetRaw(const std::string& name) const;
 
   // As documented at ReadModelConfig (model_registry.h).
   uint64_t Fingerprint() const;

@@ -13,7 +13,7 @@ inline constexpr int64_t kMaxLayers = 1024;
 inline constexpr int64_t kMaxHidden = 1 << 17;
 inline constexpr int64_t kMaxIntermediate = 1 << 20;
 inline constexpr int64_t kMaxHeads = 1024;
-inline constexpr int64_t kMaxHeadDim = 512;
+inline constexpr int64_t kMaxHeadDim = 1024;
 inline constexpr int64_t kMaxVocab = 1 << 22;
 inline constexpr int64_t kMaxContext = int64_t{1} << 26;
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "models/config_check.h"
+#include "models/hf_decoder_config.h"
 
 namespace baton::models {
 namespace {
@@ -131,13 +132,6 @@ absl::StatusOr<RopeConfig> ReadGgufRope(const Checkpoint& checkpoint, const Mode
   return rope;
 }
 
-// An id beyond the vocabulary can never be produced: it is left out.
-void AddEosId(int64_t id, ModelConfig& config) {
-  std::vector<int32_t>& ids = config.eos_ids;
-  if (id < 0 || id >= config.vocab_size) return;
-  if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(static_cast<int32_t>(id));
-}
-
 absl::StatusOr<ModelConfig> ReadFromGguf(const Checkpoint& checkpoint) {
   const GgufFile& file = *checkpoint.gguf();
   BATON_RETURN_IF_ERROR(RefuseUnsupportedGguf(file));
@@ -188,53 +182,14 @@ absl::StatusOr<ModelConfig> ReadFromGguf(const Checkpoint& checkpoint) {
   return config;
 }
 
-// Fields of config.json that would change the result with any value but one.
-absl::Status RefuseUnsupportedHf(const HfConfig& hf) {
-  BATON_ASSIGN_OR_RETURN(const std::string activation, hf.GetString("hidden_act", "silu"));
-  if (activation != "silu") return hf.Refusal("hidden_act", "only \"silu\" can be computed");
-  for (const char* key : {"sliding_window", "quantization_config"}) {
-    if (hf.Has(key)) return hf.Refusal(key, "models with it cannot be computed");
-  }
-  BATON_ASSIGN_OR_RETURN(const bool mlp_bias, hf.GetBool("mlp_bias", false));
-  if (mlp_bias) return hf.Refusal("mlp_bias", "only false can be computed");
-  BATON_ASSIGN_OR_RETURN(const double partial, hf.GetFloat("partial_rotary_factor", 1.0));
-  if (partial != 1) return hf.Refusal("partial_rotary_factor", "only 1 can be computed");
-  return absl::OkStatus();
-}
-
-absl::StatusOr<int64_t> HfCount(const HfConfig& hf, const std::string& key, int64_t limit,
-                                std::optional<int64_t> absent = std::nullopt) {
-  BATON_ASSIGN_OR_RETURN(const int64_t value, hf.GetInt(key, absent));
-  if (value < 1 || value > limit) {
-    return hf.Refusal(key, absl::StrCat("allowed are 1 to ", limit));
-  }
-  return value;
-}
-
 absl::StatusOr<ModelConfig> ReadFromHf(const HfConfig& hf) {
-  BATON_RETURN_IF_ERROR(RefuseUnsupportedHf(hf));
-  ModelConfig config;
-  BATON_ASSIGN_OR_RETURN(config.layers, HfCount(hf, "num_hidden_layers", kMaxLayers));
-  BATON_ASSIGN_OR_RETURN(config.hidden, HfCount(hf, "hidden_size", kMaxHidden));
-  BATON_ASSIGN_OR_RETURN(config.intermediate, HfCount(hf, "intermediate_size", kMaxIntermediate));
-  BATON_ASSIGN_OR_RETURN(config.query_heads, HfCount(hf, "num_attention_heads", kMaxHeads));
-  BATON_ASSIGN_OR_RETURN(config.kv_heads,
-                         HfCount(hf, "num_key_value_heads", kMaxHeads, config.query_heads));
-  if (!hf.Has("head_dim") && config.hidden % config.query_heads != 0) {
-    return hf.Refusal("hidden_size", absl::StrCat("no multiple of the ", config.query_heads,
-                                                  " attention heads, and there is no head_dim"));
-  }
-  BATON_ASSIGN_OR_RETURN(config.head_dim,
-                         HfCount(hf, "head_dim", kMaxHeadDim, config.hidden / config.query_heads));
-  BATON_ASSIGN_OR_RETURN(config.vocab_size, HfCount(hf, "vocab_size", kMaxVocab));
-  BATON_ASSIGN_OR_RETURN(config.context_length,
-                         HfCount(hf, "max_position_embeddings", kMaxContext, 2048));
-  BATON_ASSIGN_OR_RETURN(const double epsilon, hf.GetFloat("rms_norm_eps", 1e-6));
-  config.norm_epsilon = static_cast<float>(epsilon);
-  BATON_ASSIGN_OR_RETURN(config.tied_embeddings, hf.GetBool("tie_word_embeddings", false));
-  BATON_ASSIGN_OR_RETURN(config.rope, ReadHfRope(hf, config.head_dim));
-  BATON_ASSIGN_OR_RETURN(const std::vector<int64_t> eos_ids, hf.GetIntList("eos_token_id"));
-  for (const int64_t id : eos_ids) AddEosId(id, config);
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(HfAllowNone(hf, "sliding_window"));
+  BATON_RETURN_IF_ERROR(HfAllowNone(hf, "quantization_config"));
+  BATON_RETURN_IF_ERROR(HfAllowOnlyBool(hf, "mlp_bias", false));
+  BATON_RETURN_IF_ERROR(HfAllowOnlyOne(hf, "partial_rotary_factor"));
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
+  BATON_RETURN_IF_ERROR(ReadHfHeads(hf, config));
   return config;
 }
 
@@ -244,12 +199,7 @@ absl::StatusOr<ModelConfig> ReadLlamaConfig(const Checkpoint& checkpoint) {
   BATON_ASSIGN_OR_RETURN(ModelConfig config, checkpoint.gguf() != nullptr
                                                  ? ReadFromGguf(checkpoint)
                                                  : ReadFromHf(*checkpoint.hf_config()));
-  config.architecture = checkpoint.architecture();
-  const absl::Status checked = CheckConfig(config);
-  if (!checked.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": ", checked.message()));
-  }
-  return config;
+  return Checked(checkpoint, std::move(config));
 }
 
 }  // namespace baton::models

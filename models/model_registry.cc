@@ -8,8 +8,12 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "models/checkpoint.h"
+#include "models/deepseek.h"
+#include "models/deepseek_config.h"
 #include "models/llama.h"
 #include "models/llama_config.h"
+#include "models/mixtral.h"
+#include "models/qwen3_moe.h"
 
 namespace baton::models {
 namespace {
@@ -25,6 +29,11 @@ struct Family {
 
 constexpr Family kFamilies[] = {
     {"llama", ReadLlamaConfig, LlamaModel::Load},
+    {"deepseek_v2", ReadDeepseekConfig, LoadDeepseek},
+    {"deepseek_v3", ReadDeepseekConfig, LoadDeepseek},
+    {"kimi_k2", ReadDeepseekConfig, LoadDeepseek},
+    {"mixtral", ReadMixtralConfig, LoadMixtral},
+    {"qwen3_moe", ReadQwen3MoeConfig, LoadQwen3Moe},
 };
 
 absl::StatusOr<const Family*> FamilyOf(const Checkpoint& checkpoint) {

@@ -51,13 +51,25 @@ std::vector<int32_t> Tokens(uint64_t seed, int32_t count, int32_t vocab) {
   return tokens;
 }
 
-class Batching : public testing::TestWithParam<fakes::TinyModel> {
+// A model of the test's own making, or a golden checkpoint of that name.
+struct Subject {
+  fakes::TinyModel model;
+  std::string checkpoint;
+};
+
+class Batching : public testing::TestWithParam<Subject> {
  protected:
   void SetUp() override {
+    if (!GetParam().checkpoint.empty()) {
+      path_ = absl::StrCat(BATON_TEST_DATA, "/golden/", GetParam().checkpoint);
+      return;
+    }
     path_ = absl::StrCat(testing::TempDir(), "/batching_test_", getpid(), ".gguf");
-    std::ofstream(path_, std::ios::binary) << fakes::TinyGguf(GetParam());
+    std::ofstream(path_, std::ios::binary) << fakes::TinyGguf(GetParam().model);
   }
-  void TearDown() override { std::remove(path_.c_str()); }
+  void TearDown() override {
+    if (GetParam().checkpoint.empty()) std::remove(path_.c_str());
+  }
 
   Outcome Compute(const Way& way);
   // The step's tokens of the sequence that counts, with the companions' in front of and behind
@@ -190,15 +202,15 @@ TEST_P(Batching, LogitsOfAllRowsHoldTheBitsOfTheLastRowAlone) {
   }
 }
 
-fakes::TinyModel WithType(GgmlType type) {
-  fakes::TinyModel model;
-  model.type = type;
-  return model;
+Subject WithType(GgmlType type) {
+  Subject subject;
+  subject.model.type = type;
+  return subject;
 }
 
 // A vocabulary and a feed-forward layer that fill no tile, 3 KV heads, a hidden size that is no
 // multiple of 32.
-fakes::TinyModel OddShapes() {
+Subject OddShapes() {
   fakes::TinyModel model;
   model.type = GgmlType::kF16;
   model.layers = 2;
@@ -211,17 +223,22 @@ fakes::TinyModel OddShapes() {
   model.tied = true;
   model.biases = true;
   model.tokenizer = false;
-  return model;
+  return {.model = model};
 }
 
-std::string NameOf(const testing::TestParamInfo<fakes::TinyModel>& info) {
-  return absl::StrCat(GgmlTypeName(info.param.type), "_hidden", info.param.hidden);
+// Mixtures of experts of every way of routing, and latent attention.
+Subject Golden(const std::string& checkpoint) { return {.checkpoint = checkpoint}; }
+
+std::string NameOf(const testing::TestParamInfo<Subject>& info) {
+  if (!info.param.checkpoint.empty()) return info.param.checkpoint;
+  return absl::StrCat(GgmlTypeName(info.param.model.type), "_hidden", info.param.model.hidden);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Batching,
                          testing::Values(WithType(GgmlType::kQ4_1), WithType(GgmlType::kQ4_0),
                                          WithType(GgmlType::kQ8_0), WithType(GgmlType::kF16),
-                                         WithType(GgmlType::kF32), OddShapes()),
+                                         WithType(GgmlType::kF32), OddShapes(), Golden("qwen3_moe"),
+                                         Golden("deepseek_v3")),
                          NameOf);
 
 }  // namespace

@@ -1,0 +1,185 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace baton::models {
+namespace {
+
+constexpr int32_t kMaxBatchTokens = 1 << 16;
+
+device::SequenceRows RowsOf(const ForwardSequence& sequence, int64_t row_begin) {
+  return {.row_begin = static_cast<int32_t>(row_begin),
+          .row_count = static_cast<int32_t>(sequence.tokens.size()),
+          .position = sequence.position,
+          .block_table = sequence.block_table.data(),
+          .block_count = static_cast<int32_t>(sequence.block_table.size())};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DecoderContext>> Decoder::MakeContext(const ModelConfig& config,
+                                                                     device::Device& device,
+                                                                     const LoadOptions& options) {
+  if (options.max_batch_tokens < 1 || options.max_batch_tokens > kMaxBatchTokens) {
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_tokens is ", options.max_batch_tokens,
+                                                   ", allowed are 1 to ", kMaxBatchTokens));
+  }
+  return std::make_unique<DecoderContext>(config, device, options.max_batch_tokens);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Decoder::Create(std::unique_ptr<DecoderContext> context,
+                                                       DecoderWeights weights,
+                                                       const LoadOptions& options) {
+  std::unique_ptr<Decoder> decoder(
+      new Decoder(std::move(context), std::move(weights), options.max_batch_tokens));
+  DecoderContext& made = *decoder->context_;
+  BATON_RETURN_IF_ERROR(made.memory.Reserve(Scratch::kResidual, made.config.hidden));
+  for (const DecoderLayer& layer : decoder->weights_.layers) {
+    BATON_RETURN_IF_ERROR(made.memory.Reserve(Scratch::kQuery, layer.attention->query_cols()));
+  }
+  BATON_RETURN_IF_ERROR(decoder->ReserveLogits(1));
+  return decoder;
+}
+
+Decoder::Decoder(std::unique_ptr<DecoderContext> context, DecoderWeights weights,
+                 int32_t max_batch_tokens)
+    : context_(std::move(context)),
+      weights_(std::move(weights)),
+      max_batch_tokens_(max_batch_tokens) {}
+
+absl::Status Decoder::ReserveLogits(int64_t rows) {
+  if (rows <= logit_capacity_) return absl::OkStatus();
+  const ModelConfig& config = context_->config;
+  const int64_t capacity =
+      std::min<int64_t>(max_batch_tokens_, std::max(rows, 2 * logit_capacity_));
+  const auto allocate = [&](int64_t cols) {
+    return context_->device.Allocate(capacity * cols * sizeof(float));
+  };
+  BATON_ASSIGN_OR_RETURN(logit_x_, allocate(config.hidden));
+  BATON_ASSIGN_OR_RETURN(logit_query_, allocate(weights_.layers.back().attention->query_cols()));
+  BATON_ASSIGN_OR_RETURN(logits_, allocate(config.vocab_size));
+  logit_capacity_ = capacity;
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::CheckSequence(const ForwardSequence& sequence) const {
+  const ModelConfig& config = context_->config;
+  const int64_t count = static_cast<int64_t>(sequence.tokens.size());
+  if (count < 1) return absl::InvalidArgumentError("forward: a sequence without tokens");
+  if (sequence.position < 0 || sequence.position > config.context_length - count) {
+    return absl::InvalidArgumentError(absl::StrCat("forward: ", count, " tokens from position ",
+                                                   sequence.position, " are beyond the context of ",
+                                                   config.context_length));
+  }
+  for (const int32_t id : sequence.tokens) {
+    if (id < 0 || id >= config.vocab_size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("forward: token ", id, " is outside the vocabulary of ", config.vocab_size));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::CheckBatch(const ForwardBatch& batch, int64_t* tokens,
+                                 int64_t* positions) const {
+  const ModelConfig& config = context_->config;
+  if (batch.sequences.empty()) return absl::InvalidArgumentError("forward: the batch is empty");
+  if (static_cast<int64_t>(batch.kv.size()) != config.layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("forward: kv has ", batch.kv.size(), " layers, the model ", config.layers));
+  }
+  const device::KvGeometry& geometry = batch.kv[0].geometry;
+  if (geometry.kv_heads != config.kv_heads || geometry.head_dim != config.head_dim ||
+      geometry.latent_dim != config.kv_latent_dim) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("forward: kv has ", geometry.kv_heads, " heads of ", geometry.head_dim,
+                     " (latent ", geometry.latent_dim, "), the model ", config.kv_heads, " of ",
+                     config.head_dim, " (latent ", config.kv_latent_dim, ")"));
+  }
+  *tokens = 0;
+  *positions = 0;
+  for (const ForwardSequence& sequence : batch.sequences) {
+    BATON_RETURN_IF_ERROR(CheckSequence(sequence));
+    const int64_t count = static_cast<int64_t>(sequence.tokens.size());
+    *tokens += count;
+    *positions = std::max(*positions, sequence.position + count);
+  }
+  if (*tokens > max_batch_tokens_) {
+    return absl::InvalidArgumentError(absl::StrCat("forward: the batch has ", *tokens,
+                                                   " tokens, allowed are ", max_batch_tokens_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::Forward(const ForwardBatch& batch, device::ConstMatrixView* logits) {
+  int64_t tokens = 0, positions = 0;
+  BATON_RETURN_IF_ERROR(CheckBatch(batch, &tokens, &positions));
+  BATON_RETURN_IF_ERROR(context_->rope.Cover(positions));
+  const ModelConfig& config = context_->config;
+  StepRows rows{.x = context_->memory.Get(Scratch::kResidual, tokens, config.hidden)};
+  ids_.clear();
+  for (const ForwardSequence& sequence : batch.sequences) {
+    rows.sequences.push_back(RowsOf(sequence, static_cast<int64_t>(ids_.size())));
+    ids_.insert(ids_.end(), sequence.tokens.begin(), sequence.tokens.end());
+  }
+  BATON_RETURN_IF_ERROR(
+      context_->device.Embed({.table = weights_.embedding.get(), .ids = ids_, .out = rows.x}));
+  for (int32_t i = 0; i < config.layers; ++i) {
+    const DecoderLayer& layer = weights_.layers[i];
+    rows.query = context_->memory.Get(Scratch::kQuery, tokens, layer.attention->query_cols());
+    BATON_RETURN_IF_ERROR(layer.attention->WriteKv(rows, batch.kv[i]));
+    if (batch.on_layer_written) batch.on_layer_written(i);
+    if (i == config.layers - 1) {
+      // Nobody reads the other rows from here on.
+      BATON_ASSIGN_OR_RETURN(rows, OnlyLogitRows(batch, rows));
+      if (rows.x.rows == 0) break;
+    }
+    BATON_RETURN_IF_ERROR(layer.attention->Attend(rows, batch.kv[i]));
+    BATON_RETURN_IF_ERROR(layer.feed_forward->Add(rows.x));
+  }
+  const device::MatrixView out = logits_.matrix(rows.x.rows, config.vocab_size);
+  *logits = out;
+  if (rows.x.rows == 0) return absl::OkStatus();
+  const device::Weight& output = weights_.output ? *weights_.output : *weights_.embedding;
+  const device::LinearArgs::Part part{.weight = &output, .out = out};
+  return context_->device.Linear(
+      {.in = rows.x,
+       .norm = {.gain = weights_.output_norm.floats(), .epsilon = config.norm_epsilon},
+       .parts = {&part, 1}});
+}
+
+absl::StatusOr<StepRows> Decoder::OnlyLogitRows(const ForwardBatch& batch, const StepRows& all) {
+  StepRows only;
+  std::vector<int32_t> kept;
+  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+    device::SequenceRows sequence = all.sequences[s];
+    if (batch.sequences[s].logits == LogitRows::kNone) continue;
+    if (batch.sequences[s].logits == LogitRows::kLast) {
+      const int32_t skipped = sequence.row_count - 1;
+      sequence.row_begin += skipped;
+      sequence.position += skipped;
+      sequence.row_count = 1;
+    }
+    const int32_t from = sequence.row_begin;
+    sequence.row_begin = static_cast<int32_t>(kept.size());
+    for (int32_t r = 0; r < sequence.row_count; ++r) kept.push_back(from + r);
+    only.sequences.push_back(sequence);
+  }
+  const int64_t count = static_cast<int64_t>(kept.size());
+  BATON_RETURN_IF_ERROR(ReserveLogits(count));
+  if (count == all.x.rows) return all;
+  only.x = logit_x_.matrix(count, all.x.cols);
+  only.query = logit_query_.matrix(count, all.query.cols);
+  if (count == 0) return only;
+  BATON_RETURN_IF_ERROR(context_->device.GatherRows({.in = all.x, .rows = kept, .out = only.x}));
+  BATON_RETURN_IF_ERROR(
+      context_->device.GatherRows({.in = all.query, .rows = kept, .out = only.query}));
+  return only;
+}
+
+}  // namespace baton::models

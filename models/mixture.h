@@ -1,0 +1,62 @@
+// Feed-forward layers: one dense network, or a mixture of experts with networks that all tokens
+// share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/decoder.h"
+#include "models/expert_routing.h"
+#include "models/weight_loader.h"
+
+namespace baton::models {
+
+// x += down(silu(gate norm(x)) * (up norm(x))), from `<prefix>gate_proj.weight` and so on.
+// `norm_name` is the tensor of the norm's gain.
+absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadDenseFeedForward(WeightLoader& loader,
+                                                                       DecoderContext& context,
+                                                                       const std::string& norm_name,
+                                                                       const std::string& prefix,
+                                                                       int64_t intermediate);
+
+// The weights of a mixture as a family's loader fills them.
+struct MixtureWeights {
+  device::Buffer norm;                     // [hidden]
+  std::unique_ptr<device::Weight> router;  // [experts, hidden]
+  device::Buffer router_bias;              // [experts], added to the logits; may be empty
+  std::vector<float> choice_bias;          // [experts], added to scores for the choice; or empty
+  std::vector<device::Expert> experts;     // borrow from `owned` and `biases`
+  std::vector<std::unique_ptr<device::Weight>> owned;
+  std::vector<device::Buffer> biases;
+  std::unique_ptr<device::Weight> shared_gate, shared_up, shared_down;  // null: nothing is shared
+};
+
+struct MixtureConfig {
+  RoutingConfig routing;
+  int64_t intermediate = 0;  // of one expert
+  device::ExpertActivation activation = device::ExpertActivation::kSilu;
+  float limit = 0;  // of the clamped activation
+  float alpha = 0;
+};
+
+// What a family calls the tensors of its mixture.
+struct MixtureNames {
+  std::string norm;     // of the norm's gain
+  std::string router;   // "...mlp.gate.weight"
+  std::string experts;  // "...mlp.experts.", followed by "<number>.<gate>.weight"
+  const char *gate, *up, *down;
+};
+
+// Norm, router and experts that are stored as one tensor each.
+absl::StatusOr<MixtureWeights> LoadMixtureWeights(WeightLoader& loader, const ModelConfig& model,
+                                                  const MixtureConfig& config,
+                                                  const MixtureNames& names);
+
+// x += shared(norm(x)) + sum of weight * expert(norm(x)) over the routed experts.
+absl::StatusOr<std::unique_ptr<FeedForwardLayer>> MakeMixture(DecoderContext& context,
+                                                              const MixtureConfig& config,
+                                                              MixtureWeights weights);
+
+}  // namespace baton::models
