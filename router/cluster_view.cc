@@ -60,6 +60,7 @@ void ClusterView::LoseAll() {
   {
     MutexLock lock(mutex_);
     gone.swap(registrations_);
+    ended_ = true;
     Publish();
   }
   for (const auto& [id, registration] : gone) registration.node->client->Lose();
@@ -158,6 +159,7 @@ void ClusterView::Publish() {
     list.push_back(registration.node);
   }
   next->gone = gone_;
+  next->ended = ended_;
   snapshot_ = std::move(next);
 }
 

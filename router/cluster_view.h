@@ -31,6 +31,7 @@ struct ClusterSnapshot {
   std::vector<std::shared_ptr<const Node>> prefill;
   std::vector<std::shared_ptr<const Node>> decode;
   std::map<std::string, v1::NodeRole> gone;  // names of nodes that were here and are not any more
+  bool ended = false;                        // LoseAll: none will come any more
 
   // The most tokens of one sequence that some prefill and some decode node both take; 0 where one
   // of them is missing.
@@ -85,6 +86,7 @@ class ClusterView {
   uint64_t next_registration_ ABSL_GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, Registration> registrations_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, v1::NodeRole> gone_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const ClusterSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
 };
 

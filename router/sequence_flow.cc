@@ -58,7 +58,8 @@ SequenceFlow::SequenceFlow(RouterContext& router, Executor executor, SequenceSpe
       spec_(std::move(spec)),
       listener_(listener),
       text_(router.tokenizer, {spec_.stop_strings, spec_.include_stop}, spec_.skip_special_tokens,
-            spec_.stop.min_tokens()) {
+            spec_.stop.min_tokens()),
+      retry_timer_(executor_) {
   router_.metrics.waiting.fetch_add(1);
 }
 
@@ -68,9 +69,18 @@ absl::Duration SequenceFlow::Remaining() const {
   return std::max(spec_.deadline - router_.clock.Now(), absl::Milliseconds(1));
 }
 
+std::vector<int32_t> SequenceFlow::PromptSoFar() const {
+  std::vector<int32_t> tokens = *spec_.prompt;
+  tokens.insert(tokens.end(), output_.begin(), output_.begin() + resumed_);
+  return tokens;
+}
+
 void SequenceFlow::Attempt() {
+  resumed_ = static_cast<int32_t>(output_.size());
+  early_.clear();
+  decode_finished_.reset();
   const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
-  const bool decodes = spec_.stop.max_tokens() > 1;
+  const bool decodes = TokensLeft() > 1;
   if (decodes && !PickDecodeNode(*cluster)) return FailForLackOfNodes(*cluster, "decode node");
   if (!PickPrefillNode(*cluster)) return FailForLackOfNodes(*cluster, "prefill node");
   if (decodes) {
@@ -85,8 +95,8 @@ bool SequenceFlow::PickDecodeNode(const ClusterSnapshot& cluster) {
   for (const auto& node : cluster.decode) {
     candidates.push_back(DecodeCandidateOf(*node, tried_.count(node->client) > 0));
   }
-  const auto pick =
-      PickDecode(candidates, static_cast<int64_t>(spec_.prompt->size()), router_.turn.fetch_add(1));
+  const auto pick = PickDecode(candidates, static_cast<int64_t>(spec_.prompt->size()) + resumed_,
+                               router_.turn.fetch_add(1));
   if (pick) decode_node_ = cluster.decode[*pick];
   return pick.has_value();
 }
@@ -96,7 +106,7 @@ bool SequenceFlow::PickPrefillNode(const ClusterSnapshot& cluster) {
   for (const auto& node : cluster.prefill) {
     candidates.push_back(PrefillCandidateOf(*node, tried_.count(node->client) > 0));
   }
-  const auto pick = PickPrefill(candidates, static_cast<int64_t>(spec_.prompt->size()),
+  const auto pick = PickPrefill(candidates, static_cast<int64_t>(spec_.prompt->size()) + resumed_,
                                 router_.turn.fetch_add(1));
   if (pick) prefill_node_ = cluster.prefill[*pick];
   return pick.has_value();
@@ -107,7 +117,9 @@ void SequenceFlow::StartDecode() {
   ticket_.set_epoch(1);
   v1::DecodeRequest request;
   request.set_request_id(spec_.request_id);
-  request.mutable_prompt()->Add(spec_.prompt->begin(), spec_.prompt->end());
+  const std::vector<int32_t> prompt = PromptSoFar();
+  request.mutable_prompt()->Add(prompt.begin(), prompt.end());
+  request.set_first_index(resumed_);
   *request.mutable_sampling() = spec_.sampling;
   *request.mutable_stop() = spec_.stop;
   *request.mutable_ticket() = ticket_;
@@ -116,7 +128,7 @@ void SequenceFlow::StartDecode() {
   sent.sequences_outstanding.fetch_add(1);
   sent.sequences_since_report.fetch_add(1);
   const int64_t block_tokens = decode_node_->hello.layout().block_tokens();
-  sent.blocks_since_report.fetch_add((static_cast<int64_t>(spec_.prompt->size()) + block_tokens) /
+  sent.blocks_since_report.fetch_add((static_cast<int64_t>(prompt.size()) + block_tokens) /
                                      block_tokens);
   decode_counted_ = true;
   auto self = shared_from_this();
@@ -131,17 +143,19 @@ void SequenceFlow::StartDecode() {
 void SequenceFlow::StartPrefill() {
   v1::PrefillRequest request;
   request.set_request_id(spec_.request_id);
-  request.mutable_prompt()->Add(spec_.prompt->begin(), spec_.prompt->end());
+  const std::vector<int32_t> prompt = PromptSoFar();
+  request.mutable_prompt()->Add(prompt.begin(), prompt.end());
+  request.set_first_index(resumed_);
   *request.mutable_sampling() = spec_.sampling;
   *request.mutable_stop() = spec_.stop;
-  if (spec_.stop.max_tokens() > 1) {
+  if (TokensLeft() > 1) {
     v1::HandOver* hand_over = request.mutable_hand_over();
     hand_over->set_decode_address(decode_node_->hello.address());
     hand_over->set_decode_incarnation(decode_node_->hello.incarnation());
     *hand_over->mutable_ticket() = ticket_;
     hand_over->set_first_missing_block(leased_.first_missing_block());
   }
-  prefill_tokens_sent_ = static_cast<int64_t>(spec_.prompt->size());
+  prefill_tokens_sent_ = static_cast<int64_t>(prompt.size());
   SentWork& sent = prefill_node_->client->sent();
   sent.tokens_outstanding.fetch_add(prefill_tokens_sent_);
   sent.tokens_since_report.fetch_add(prefill_tokens_sent_);
@@ -170,7 +184,9 @@ void SequenceFlow::OnPrefillEnd(const absl::Status& status) {
   if (ended_) return;
   if (!status.ok()) return PrefillFailed(status);
   ReleaseLease();
-  if (output_.empty()) PrefillFailed(absl::InternalError("the stream ended without a token"));
+  if (static_cast<int32_t>(output_.size()) == resumed_) {
+    PrefillFailed(absl::InternalError("the stream ended without a token"));
+  }
 }
 
 bool SequenceFlow::MayRetry(const absl::Status& status) {
@@ -180,7 +196,15 @@ bool SequenceFlow::MayRetry(const absl::Status& status) {
   }
   if (status.code() == absl::StatusCode::kInvalidArgument) return false;
   if (router_.clock.Now() >= spec_.deadline) return false;
-  return ++retries_ <= router_.config.retries();
+  if (output_.size() > output_at_failure_) {
+    failures_in_a_row_ = 0;
+    waiting_since_ = absl::InfiniteFuture();
+  }
+  output_at_failure_ = output_.size();
+  ++retries_;
+  // Who waits for nodes is bounded by time.
+  return waiting_since_ != absl::InfiniteFuture() ||
+         ++failures_in_a_row_ <= router_.config.retries();
 }
 
 void SequenceFlow::DecodeFailed(const absl::Status& status) {
@@ -190,31 +214,27 @@ void SequenceFlow::DecodeFailed(const absl::Status& status) {
   tried_.insert(decode_node_->client);
   DropDecode();
   DropPrefill();
-  early_.clear();
-  decode_finished_.reset();
-  if (!output_.empty() || !MayRetry(status)) return Fail(*last_error_);
+  if (!MayRetry(status)) return Fail(*last_error_);
   router_.metrics.decode_retries.Add();
   Attempt();
 }
 
 void SequenceFlow::PrefillFailed(const absl::Status& status) {
   // Once the decode node streams, it has all that it needs from the prefill node.
-  if (output_.size() > 1 || decode_finished_) return;
+  if (static_cast<int32_t>(output_.size()) > resumed_ + 1 || decode_finished_) return;
   spdlog::warn("request {}: prefill on {} failed: {}", spec_.request_id,
                prefill_node_->hello.node_id(), status.ToString());
   last_error_ = FromNodeStatus(status, "prefill node");
   DropPrefill();
   const bool lease_lost = status.code() == absl::StatusCode::kNotFound ||
                           status.code() == absl::StatusCode::kFailedPrecondition;
-  const bool decodes = spec_.stop.max_tokens() > 1;
+  const bool decodes = TokensLeft() > 1;
   if (!MayRetry(status)) return Fail(*last_error_);
   router_.metrics.prefill_retries.Add();
   if (decodes && lease_lost) {
-    if (!output_.empty()) return Fail(*last_error_);
     // A lease that ran out may be had anew; a node that restarted or differs is another matter.
     if (status.code() == absl::StatusCode::kFailedPrecondition) tried_.insert(decode_node_->client);
     DropDecode();
-    early_.clear();
     return Attempt();
   }
   tried_.insert(prefill_node_->client);
@@ -222,12 +242,35 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   // The lease stays; the new epoch shuts the frames of the old prefill node out. Tokens that come
   // twice are dropped by their index.
   const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
-  if (!PickPrefillNode(*cluster)) return FailForLackOfNodes(*cluster, "prefill node");
+  if (!PickPrefillNode(*cluster)) {
+    DropDecode();
+    return FailForLackOfNodes(*cluster, "prefill node");
+  }
   ticket_.set_epoch(ticket_.epoch() + 1);
   StartPrefill();
 }
 
+bool SequenceFlow::WaitForNodes(const ClusterSnapshot& cluster) {
+  // Who has neither begun nor lost a node learns at once that there is none.
+  const bool lost_a_node = last_error_.has_value() && (!saw_full_ || !output_.empty());
+  if (!lost_a_node || cluster.ended) return false;
+  const absl::Time now = router_.clock.Now();
+  waiting_since_ = std::min(waiting_since_, now);
+  const absl::Duration waited = now - waiting_since_;
+  const absl::Duration limit = absl::Milliseconds(router_.config.failover_wait_ms());
+  if (waited >= limit || now >= spec_.deadline) return false;
+  tried_.clear();  // who failed once may do it now
+  // Ever longer pauses, so that a node that keeps failing is not asked a hundred times.
+  const absl::Duration pause = std::clamp(waited / 2, absl::Milliseconds(50), absl::Seconds(1));
+  retry_timer_.expires_after(absl::ToChronoMilliseconds(pause));
+  retry_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (!error && !self->ended_) self->Attempt();
+  });
+  return true;
+}
+
 void SequenceFlow::FailForLackOfNodes(const ClusterSnapshot& cluster, absl::string_view role) {
+  if (WaitForNodes(cluster)) return;
   // Copies: what is there already says more than "nobody is left".
   if (saw_full_ && output_.empty())
     return Fail(Full(absl::StrCat("Every ", role, " is full.")), true);
@@ -256,12 +299,13 @@ void SequenceFlow::Finish(v1::FinishReason reason) {
 void SequenceFlow::End(SequenceEnd end) {
   if (ended_) return;
   ended_ = true;
+  retry_timer_.cancel();
   (output_.empty() ? router_.metrics.waiting : router_.metrics.running).fetch_sub(1);
   // What the nodes finish by themselves is left to them, for their last measurements; the rest is
   // cancelled.
   const bool natural = !end.error && !text_.stopped();
   if (!natural) DropPrefill();
-  if (!natural || output_.size() == 1) DropDecode();
+  if (!natural || static_cast<int32_t>(output_.size()) <= resumed_ + 1) DropDecode();
   ReleaseLease();
   ReleasePrefillWork();
   end.choice = spec_.choice;
@@ -288,6 +332,7 @@ void SequenceFlow::Cancel() {
     ended_ = true;
     (output_.empty() ? router_.metrics.waiting : router_.metrics.running).fetch_sub(1);
   }
+  retry_timer_.cancel();
   DropDecode();
   DropPrefill();
 }

@@ -2,6 +2,7 @@
 // tokens, text.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -72,8 +73,13 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
 
  private:
   // An attempt is a decode lease and, under it, one prefill after another. A sequence of one token
-  // has no lease.
+  // has no lease. When a node is lost, the next attempt goes on after the tokens that were
+  // delivered: prompt and output so far are computed again elsewhere, and as drawing depends on
+  // nothing but seed and position, the continuation is the one that would have come.
   void Attempt();
+  // Output tokens that this attempt has to bring; with one, no decode node is needed.
+  int32_t TokensLeft() const { return spec_.stop.max_tokens() - resumed_; }
+  std::vector<int32_t> PromptSoFar() const;
   bool PickDecodeNode(const ClusterSnapshot& cluster);
   bool PickPrefillNode(const ClusterSnapshot& cluster);
   void StartDecode();
@@ -97,6 +103,9 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   void Finish(v1::FinishReason reason);
   void Fail(ApiError error, bool full = false);
   void FailForLackOfNodes(const ClusterSnapshot& cluster, absl::string_view role);
+  // A node that was lost may be back soon, or another may have room: tries again for
+  // failover_wait_ms. False when there is nothing to wait for.
+  bool WaitForNodes(const ClusterSnapshot& cluster);
   void End(SequenceEnd end);
 
   void DropDecode();
@@ -122,7 +131,12 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   bool decode_counted_ = false;      // counted in the decode node's SentWork
   std::set<std::shared_ptr<NodeClient>> tried_;
   int32_t retries_ = 0;
+  int32_t resumed_ = 0;            // output tokens that the current attempt continues from
+  int32_t failures_in_a_row_ = 0;  // without a token between them
+  size_t output_at_failure_ = 0;
   bool saw_full_ = false;
+  boost::asio::steady_timer retry_timer_;
+  absl::Time waiting_since_ = absl::InfiniteFuture();  // for a node to take the rest
   std::optional<ApiError> last_error_;
 
   std::vector<int32_t> output_;         // delivered token ids

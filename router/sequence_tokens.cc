@@ -24,7 +24,7 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       lease_pending_ = true;
       router_.leases.Add(decode_node_->client, ticket_.id(),
                          absl::Milliseconds(leased_.lease_timeout_ms()));
-      if (!prefill_ && output_.empty()) StartPrefill();
+      if (!prefill_ && static_cast<int32_t>(output_.size()) == resumed_) StartPrefill();
       break;
     case v1::DecodeEvent::kTokens:
       ReleaseLease();

@@ -174,7 +174,8 @@ class Cluster:
         """Waits until every block of every live node is free again; returns the seconds that it took."""
         def good():
             nodes = {labels["node"] for labels, value in self.metrics().get("baton_node_up", []) if value == 1}
-            return nodes and all(self.blocks(n)["free"] == self.blocks(n)["total"] for n in nodes)
+            counts = [self.blocks(n) for n in nodes]
+            return counts and all(c and c["free"] + c.get("cached", 0) == c["total"] for c in counts)
         begin = time.monotonic()
         wait_until(good, timeout, lambda: "all blocks free: " + str(self.metrics().get("baton_node_kv_blocks")))
         return time.monotonic() - begin

@@ -76,7 +76,7 @@ class DyingNodeTest(unittest.TestCase):
             cluster.wait_all_free()
 
     def test_only_prefill_killed_gives_a_clear_error_and_frees_the_lease(self):
-        with Cluster(prefill_flags=SLOW + ["--step-tokens", "64"]) as cluster:
+        with Cluster(prefill_flags=SLOW + ["--step-tokens", "64"], router_flags=["--failover-wait-ms", "300"]) as cluster:
             result = {}
             client = threading.Thread(target=lambda: result.update(
                 zip(("status", "body"), cluster.post("/v1/completions", {**LONG, "max_tokens": 8})[:2])))
@@ -88,8 +88,8 @@ class DyingNodeTest(unittest.TestCase):
             self.assertIn("message", result["body"]["error"])
             cluster.wait_all_free()
 
-    def test_decode_killed_in_the_middle_ends_the_stream_with_an_error_event(self):
-        with Cluster(decode_flags=SLOW) as cluster:
+    def test_only_decode_killed_in_the_middle_ends_the_stream_with_an_error_event(self):
+        with Cluster(decode_flags=SLOW, router_flags=["--failover-wait-ms", "300"]) as cluster:
             result = {}
             client = threading.Thread(target=lambda: result.update(
                 collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": 4000})))
@@ -127,12 +127,84 @@ class DyingNodeTest(unittest.TestCase):
             self.assertEqual(cluster.post("/v1/completions", {**SHORT, "max_tokens": 4})[0], 200)
 
 
+# Slow, and with the bits of every other instruction set: a stream may move from such a node to a prefill node and back.
+SCALAR = ["--isa", "scalar"]
+TOKENS = int(400 / SLOWNESS) + 160
+
+# What a stream may be asked for; each must go on exactly as if nothing had happened.
+MODES = {
+    "greedy": {"temperature": 0},
+    "seeded": {"temperature": 1.0, "seed": 11, "top_p": 0.95},
+    "penalties": {"temperature": 0.8, "seed": 5, "frequency_penalty": 0.7, "repetition_penalty": 1.1},
+    "two answers": {"temperature": 1.0, "seed": 3, "n": 2},
+    "logprobs": {"temperature": 0.7, "seed": 9, "logprobs": 3},
+}
+
+
+class FailoverTest(unittest.TestCase):
+    """A decode node that dies under a stream: another goes on with the identical continuation."""
+
+    def ask(self, cluster, mode, tokens):
+        return collect(cluster.http, "/v1/completions",
+                       {"prompt": SHORT["prompt"], "ignore_eos": True, "max_tokens": tokens, **MODES[mode],
+                        "stream_options": {"include_usage": True}})
+
+    def interrupted(self, cluster, tokens, strike):
+        """Starts one stream of each mode, calls strike() when all run, and returns their results."""
+        results = {}
+        clients = [threading.Thread(target=lambda mode=mode: results.update({mode: self.ask(cluster, mode, tokens)}))
+                   for mode in MODES]
+        for client in clients:
+            client.start()
+        wait_until(lambda: all(cluster.blocks(n).get("used", 0) > 0 for n in ("d0", "d1")), 20, "streams on both nodes")
+        time.sleep(0.1)
+        strike()
+        for client in clients:
+            client.join()
+        return results
+
+    expected = {}  # by mode, of a cluster in which nothing happens
+
+    def check(self, cluster, tokens, strike):
+        expected = FailoverTest.expected
+        if not expected:
+            expected.update({mode: self.ask(cluster, mode, tokens) for mode in MODES})
+        results = self.interrupted(cluster, tokens, strike)
+        for mode, result in results.items():
+            with self.subTest(mode):
+                self.assertIsNone(result["error"])
+                self.assertEqual(result["text"], expected[mode]["text"])
+                self.assertEqual(result["finish"], expected[mode]["finish"])
+                self.assertEqual(result["usage"]["completion_tokens"], expected[mode]["usage"]["completion_tokens"])
+        retries = {labels["role"]: value for labels, value in cluster.metrics()["baton_retries_total"]}
+        self.assertGreater(retries["decode"], 0, "no stream was on the node that was struck")
+
+    def test_killed(self):
+        with Cluster(decode=2, decode_flags=SCALAR) as cluster:
+            self.check(cluster, TOKENS, lambda: cluster.decode[0].kill())
+            cluster.wait_all_free()
+
+    def test_frozen(self):
+        with Cluster(decode=2, decode_flags=SCALAR) as cluster:
+            self.check(cluster, TOKENS, lambda: cluster.decode[0].kill(signal.SIGSTOP))
+            cluster.decode[0].kill()
+
+    def test_both_killed_and_one_started_again(self):
+        with Cluster(decode=2, decode_flags=SCALAR) as cluster:
+            def strike():
+                for node in cluster.decode:
+                    node.kill()
+                cluster.decode.append(cluster.add_decode(2))
+            self.check(cluster, TOKENS, strike)
+            cluster.wait_all_free()
+
+
 class DrainTest(unittest.TestCase):
     def test_sigterm_lets_a_running_stream_finish(self):
-        cluster = Cluster(decode_flags=SLOW)
+        cluster = Cluster(decode_flags=SCALAR)
         result = {}
         client = threading.Thread(target=lambda: result.update(
-            collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": 3000})))
+            collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": int(3000 / SLOWNESS)})))
         client.start()
         wait_until(lambda: cluster.blocks("d0").get("used", 0) > 0, 10, "a running stream")
         cluster.stop()

@@ -171,7 +171,7 @@ grpc::Status FakeNode::Run(grpc::ServerContext* context, const v1::PrefillReques
   first->set_prefill_seconds(0.002);
   if (EndsWith(script, request->stop(), first->token().id())) {
     first->set_finish_reason(v1::FINISH_REASON_STOP);
-  } else if (request->stop().max_tokens() == 1) {
+  } else if (request->stop().max_tokens() == request->first_index() + 1) {
     first->set_finish_reason(v1::FINISH_REASON_LENGTH);
   }
   const bool finished = first->finish_reason() != v1::FINISH_REASON_UNSPECIFIED;

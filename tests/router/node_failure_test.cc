@@ -54,8 +54,8 @@ TEST_F(NodeFailureTest, APrefillNodeThatDiesAfterItsFirstTokenIsReplacedWithoutA
   breaking.failures = 1;
   prefill->SetScript(breaking);
   second->SetScript(breaking);
-  // Both break off once: whichever is first, the answer is whole.
-  EXPECT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")).substr(0, 9), "no answer");
+  // Both break off once, and the first is asked again.
+  EXPECT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello");
   prefill->SetScript(breaking);
   second->SetScript(Failing(grpc::Status::OK));
   for (int i = 0; i < 2; ++i)
@@ -141,24 +141,86 @@ TEST_F(NodeFailureTest, RetriesAreLimited) {
   EXPECT_EQ(calls, 2);
 }
 
-TEST_F(NodeFailureTest, ADeathAfterTokensWereSentIsAnErrorEventAndTheStreamEndsOnce) {
+// All text of a streamed completion; fails on an error event.
+std::string StreamedText(const std::string& body) {
+  std::string text;
+  std::vector<std::string> events = Events(body);
+  EXPECT_FALSE(events.empty());
+  if (events.empty()) return text;
+  EXPECT_EQ(events.back(), "[DONE]");
+  events.pop_back();
+  for (const std::string& event : events) {
+    const Json json = Json::parse(event);
+    EXPECT_FALSE(json.contains("error")) << event;
+    for (const Json& choice : json.value("choices", Json::array())) {
+      text += choice.value("text", "");
+    }
+  }
+  return text;
+}
+
+TEST_F(NodeFailureTest, ADecodeNodeThatDiesInTheMiddleIsReplacedAndTheAnswerGoesOnWithoutAGap) {
   StartCluster("Hello world");
+  fakes::FakeNode* second = AddDecode("d1");
   fakes::NodeScript dying;
   dying.token = fakes::Says("Hello world");
   dying.die_at = 3;
   decode->SetScript(dying);
-  const std::vector<std::string> events =
-      Events(Ask("/v1/completions", "{\"prompt\":\"x\",\"stream\":true}").body);
-  ASSERT_EQ(events.size(), 5u);
-  const Json error = Json::parse(events[3])["error"];
-  EXPECT_TRUE(error["message"].is_string());
-  EXPECT_EQ(error["message"].get<std::string>().find("10.0.0.1"), std::string::npos);
-  EXPECT_EQ(events[4], "[DONE]");
-  // The same in one piece is an error status.
-  EXPECT_EQ(Ask("/v1/completions", "{\"prompt\":\"x\"}").status, 503);
+  fakes::NodeScript healthy;
+  healthy.token = fakes::Says("Hello world");
+  second->SetScript(healthy);
+  int resumed = 0;
+  for (int i = 0; i < 6; ++i) {
+    const RawReply reply = Ask("/v1/completions", "{\"prompt\":\"x\",\"stream\":true}");
+    EXPECT_EQ(StreamedText(reply.body), "Hello world");
+    EXPECT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello world");
+  }
+  for (const v1::DecodeRequest& request : second->decode_requests()) {
+    if (request.first_index() == 0) continue;
+    ++resumed;
+    EXPECT_EQ(request.first_index(), 3);
+    // The prompt's token, then "Hel" as the tiny vocabulary spells it.
+    ASSERT_EQ(request.prompt_size(), 4);
+    EXPECT_EQ(request.prompt(1), 3 + 'H');
+    EXPECT_EQ(request.prompt(3), 3 + 'l');
+  }
+  EXPECT_GE(resumed, 1);
+  EXPECT_EQ(resumed, static_cast<int>(Metric("baton_retries_total{role=\"decode\"}")));
+  EXPECT_TRUE(Eventually([&] { return prefill->running() + decode->running() == 0; }));
 }
 
-TEST_F(NodeFailureTest, AKilledDecodeNodeEndsItsStreamsAndIsSoonGone) {
+TEST_F(NodeFailureTest, ALastTokenThatIsMissingNeedsNoDecodeNode) {
+  config.set_failover_wait_ms(0);
+  StartCluster("abcd");
+  fakes::NodeScript dying;
+  dying.token = fakes::Says("abcd");
+  dying.die_at = 3;
+  decode->SetScript(dying);
+  const RawReply reply = Ask("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":4}");
+  EXPECT_EQ(TextOf(reply), "abcd");
+  EXPECT_EQ(decode->calls(), 1);
+  EXPECT_EQ(prefill->prefill_requests().back().first_index(), 3);
+  EXPECT_FALSE(prefill->prefill_requests().back().has_hand_over());
+}
+
+TEST_F(NodeFailureTest, AnAnswerWaitsForANodeThatComesBack) {
+  StartCluster();
+  fakes::NodeScript slow;
+  slow.token = fakes::Says("Hello world");
+  slow.token_ms = 20;
+  decode->SetScript(slow);
+  prefill->SetScript(slow);
+  RawClient client(router->http_address());
+  client.Send(Post("/v1/completions", "{\"prompt\":\"x\",\"stream\":true}"));
+  client.ReadUntil("\"text\":\"e\"");
+  decode->Kill();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  AddNode({.role = v1::NODE_ROLE_DECODE, .node_id = "d0", .incarnation = 2})->SetScript(slow);
+  EXPECT_EQ(StreamedText(client.Read().body), "Hello world");
+}
+
+TEST_F(NodeFailureTest, WithoutAnotherNodeTheStreamEndsOnceWithAnErrorEvent) {
+  config.set_failover_wait_ms(200);
   StartCluster();
   fakes::NodeScript slow;
   slow.token_ms = 20;
@@ -167,13 +229,34 @@ TEST_F(NodeFailureTest, AKilledDecodeNodeEndsItsStreamsAndIsSoonGone) {
   client.Send(Post("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":400,\"stream\":true}"));
   client.ReadUntil("\"text\":\"a\"");
   decode->Kill();
-  const std::string body = client.Read().body;
-  EXPECT_NE(body.find("\"error\""), std::string::npos);
-  EXPECT_EQ(body.substr(body.size() - 14), "data: [DONE]\n\n");
+  const std::vector<std::string> events = Events(client.Read().body);
+  ASSERT_GE(events.size(), 2u);
+  EXPECT_EQ(events.back(), "[DONE]");
+  const Json error = Json::parse(events[events.size() - 2])["error"];
+  EXPECT_TRUE(error["message"].is_string());
+  EXPECT_EQ(error["message"].get<std::string>().find("127.0.0.1"), std::string::npos);
+}
+
+TEST_F(NodeFailureTest, ANodeThatBreaksOffAgainAndAgainIsNotTriedForEver) {
+  config.set_failover_wait_ms(300);
+  StartCluster("Hello world");
+  fakes::NodeScript broken;
+  broken.refuse = kGone;
+  fakes::NodeScript dying;
+  dying.token = fakes::Says("Hello world");
+  dying.die_at = 3;
+  decode->SetScript(dying);
+  RawClient client(router->http_address());
+  client.Send(Post("/v1/completions", "{\"prompt\":\"x\"}"));
+  ASSERT_TRUE(Eventually([&] { return prefill->calls() >= 1; }));
+  prefill->SetScript(broken);
+  EXPECT_EQ(client.Read().status, 503);
+  EXPECT_LE(decode->calls(), 8);  // with pauses of 50 ms and more
 }
 
 TEST_F(NodeFailureTest, ASilentNodeLosesItsCallsAndReadiness) {
   config.set_node_timeout_ms(400);
+  config.set_failover_wait_ms(100);
   StartCluster();
   fakes::NodeScript stuck;
   stuck.never_leases = true;
