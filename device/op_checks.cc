@@ -208,6 +208,9 @@ absl::Status Validate(const AttentionArgs& args) {
   if (!(args.scale > 0 && args.scale <= std::numeric_limits<float>::max())) {
     return Bad("attention.scale is ", args.scale, ", needs a positive number");
   }
+  if (args.window < 0) {
+    return Bad("attention.window is ", args.window, ", needs 0 (none) or more");
+  }
   const int64_t cols = int64_t{args.query_heads} * g.head_dim;
   BATON_RETURN_IF_ERROR(CheckShape("attention.query", args.query, args.query.rows, cols));
   return CheckShape("attention.out", args.out, args.query.rows,

@@ -96,6 +96,9 @@ struct AttentionArgs {
   // [query_heads] in device memory, or null. A sink is the score of a key without a value: it takes
   // its share of the softmax and adds nothing (Xiao et al. 2023; learned per head in gpt-oss).
   const float* sinks = nullptr;
+  // 0: a row sees all positions up to its own. Otherwise the last `window` of them (Beltagy et al.
+  // 2020).
+  int64_t window = 0;
 };
 
 // One linear layer per head, without norm: head h of `out` = head h of `in` times weights[h]^T.

@@ -57,7 +57,8 @@ class GroupedAttention final : public AttentionLayer {
                                    .query_heads = config.query_heads,
                                    .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
                                    .out = attended,
-                                   .sinks = weights_.sinks.floats()}));
+                                   .sinks = weights_.sinks.floats(),
+                                   .window = window_}));
     const device::LinearArgs::Part part{.weight = weights_.output.get(),
                                         .bias = weights_.output_bias.floats(),
                                         .out = rows.x,

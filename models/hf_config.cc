@@ -106,6 +106,18 @@ absl::StatusOr<std::vector<int64_t>> HfConfig::GetIntList(const std::string& key
   return numbers;
 }
 
+absl::StatusOr<std::vector<std::string>> HfConfig::GetStringList(const std::string& key) const {
+  const json* value = Find(key);
+  if (value == nullptr) return std::vector<std::string>();
+  if (!value->is_array()) return Refusal(key, "needed a list of strings");
+  std::vector<std::string> strings;
+  for (const json& text : *value) {
+    if (!text.is_string()) return Refusal(key, "needed a list of strings");
+    strings.push_back(text.get<std::string>());
+  }
+  return strings;
+}
+
 absl::StatusOr<std::map<std::string, std::string>> HfConfig::GetStringMap(
     const std::string& key) const {
   const json* value = Find(key);
@@ -137,8 +149,7 @@ absl::Status ReadYarn(const HfConfig& config, const HfConfig& scaling, RopeConfi
   BATON_ASSIGN_OR_RETURN(const double beta_slow, scaling.GetFloat("beta_slow", 1.0));
   rope.beta_fast = static_cast<float>(beta_fast);
   rope.beta_slow = static_cast<float>(beta_slow);
-  BATON_ASSIGN_OR_RETURN(const bool truncate, scaling.GetBool("truncate", true));
-  if (!truncate) return scaling.Refusal("truncate", "only true can be computed");
+  BATON_ASSIGN_OR_RETURN(rope.truncate, scaling.GetBool("truncate", true));
   BATON_ASSIGN_OR_RETURN(const int64_t trained_context,
                          config.GetInt("max_position_embeddings", 2048));
   BATON_ASSIGN_OR_RETURN(rope.original_context,

@@ -36,6 +36,8 @@ class HfConfig {
   absl::StatusOr<bool> GetBool(const std::string& key, bool absent) const;
   // A number or a list of numbers; empty where absent.
   absl::StatusOr<std::vector<int64_t>> GetIntList(const std::string& key) const;
+  // A list of strings; empty where absent.
+  absl::StatusOr<std::vector<std::string>> GetStringList(const std::string& key) const;
   // An object whose values are all strings.
   absl::StatusOr<std::map<std::string, std::string>> GetStringMap(const std::string& key) const;
   // The object under `key` as a config of its own; its errors say "rope_scaling.factor".

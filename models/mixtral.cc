@@ -25,12 +25,18 @@ absl::StatusOr<MixtureConfig> ReadMixture(const HfConfig& hf) {
   return mixture;
 }
 
+// Of all layers; 0: they see all positions.
+absl::StatusOr<int64_t> ReadWindow(const HfConfig& hf) {
+  if (!hf.Has("sliding_window")) return 0;
+  return HfCount(hf, "sliding_window", kMaxContext);
+}
+
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadMixtralConfig(const Checkpoint& checkpoint) {
   BATON_ASSIGN_OR_RETURN(const HfConfig* hf, NeededHfConfig(checkpoint));
   BATON_RETURN_IF_ERROR(HfAllowOnlyText(*hf, "hidden_act", "silu"));
-  BATON_RETURN_IF_ERROR(HfAllowNone(*hf, "sliding_window"));
+  BATON_RETURN_IF_ERROR(ReadWindow(*hf).status());
   BATON_RETURN_IF_ERROR(HfAllowBlockFp8(*hf));
   BATON_RETURN_IF_ERROR(ReadMixture(*hf).status());
   BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(*hf));
@@ -43,13 +49,15 @@ absl::StatusOr<std::unique_ptr<Model>> LoadMixtral(const Checkpoint& checkpoint,
                                                    device::Device& device,
                                                    const LoadOptions& options) {
   BATON_ASSIGN_OR_RETURN(const MixtureConfig mixture, ReadMixture(*checkpoint.hf_config()));
+  BATON_ASSIGN_OR_RETURN(const int64_t window, ReadWindow(*checkpoint.hf_config()));
   BATON_ASSIGN_OR_RETURN(auto context, Decoder::MakeContext(config, device, options));
   WeightLoader loader(checkpoint, device, options.on_progress);
   BATON_ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderEnds(loader, config));
   for (int32_t i = 0; i < config.layers; ++i) {
     const std::string layer = absl::StrCat("model.layers.", i, ".");
     const std::string block = layer + "block_sparse_moe.";
-    BATON_ASSIGN_OR_RETURN(auto attention, LoadGroupedAttention(loader, *context, layer, {}));
+    BATON_ASSIGN_OR_RETURN(auto attention,
+                           LoadGroupedAttention(loader, *context, layer, {.window = window}));
     BATON_ASSIGN_OR_RETURN(MixtureWeights experts,
                            LoadMixtureWeights(loader, config, mixture,
                                               {.norm = layer + "post_attention_layernorm.weight",

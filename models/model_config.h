@@ -23,6 +23,7 @@ struct RopeConfig {
   int64_t original_context = 0;   // llama3, yarn
   float beta_fast = 32.0f;        // yarn
   float beta_slow = 1.0f;         // yarn
+  bool truncate = true;           // yarn: the ramp begins and ends at whole pairs
   float attention_factor = 0.0f;  // yarn; 0: 0.1 ln(factor) + 1
   std::vector<float>
       frequency_factors;  // kFactors: GGUF's rope_freqs.weight, [rotary_dim / 2] divisors

@@ -10,6 +10,7 @@
 #include "models/checkpoint.h"
 #include "models/deepseek.h"
 #include "models/deepseek_config.h"
+#include "models/gpt_oss.h"
 #include "models/llama.h"
 #include "models/llama_config.h"
 #include "models/mixtral.h"
@@ -31,6 +32,7 @@ constexpr Family kFamilies[] = {
     {"llama", ReadLlamaConfig, LlamaModel::Load},
     {"deepseek_v2", ReadDeepseekConfig, LoadDeepseek},
     {"deepseek_v3", ReadDeepseekConfig, LoadDeepseek},
+    {"gpt_oss", ReadGptOssConfig, LoadGptOss},
     {"kimi_k2", ReadDeepseekConfig, LoadDeepseek},
     {"mixtral", ReadMixtralConfig, LoadMixtral},
     {"qwen3_moe", ReadQwen3MoeConfig, LoadQwen3Moe},

@@ -41,8 +41,14 @@ YarnRamp YarnRampOf(const RopeConfig& rope) {
            (2 * std::log(static_cast<double>(rope.base)));
   };
   YarnRamp ramp;
-  ramp.first = std::max(0.0, std::floor(pair_of(rope.beta_fast)));
-  ramp.last = std::min(rope.rotary_dim - 1.0, std::ceil(pair_of(rope.beta_slow)));
+  ramp.first = pair_of(rope.beta_fast);
+  ramp.last = pair_of(rope.beta_slow);
+  if (rope.truncate) {
+    ramp.first = std::floor(ramp.first);
+    ramp.last = std::ceil(ramp.last);
+  }
+  ramp.first = std::max(0.0, ramp.first);
+  ramp.last = std::min(rope.rotary_dim - 1.0, ramp.last);
   if (ramp.last == ramp.first) ramp.last += 0.001;
   return ramp;
 }

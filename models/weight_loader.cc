@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -97,6 +99,33 @@ absl::StatusOr<FloatTensor> WeightLoader::Fp8(const std::string& name, int64_t r
           Fp8ToFloat(stored->data[r * cols + c]) * row_scales[c / block[1]];
     }
   }
+  return floats;
+}
+
+absl::StatusOr<FloatTensor> WeightLoader::Slice(const std::string& name,
+                                                const std::vector<int64_t>& shape, int64_t index) {
+  BATON_ASSIGN_OR_RETURN(const SafetensorsTensor* found, checkpoint_.GetRaw(name));
+  BATON_ASSIGN_OR_RETURN(const SafetensorsTensor* stored, Raw(name, found->dtype, shape));
+  device::StoredTensor part{.rows = 1,
+                            .cols = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1},
+                                                    std::multiplies<int64_t>())};
+  if (stored->dtype == "F32") {
+    part.dtype = device::DType::kF32;
+  } else if (stored->dtype == "F16") {
+    part.dtype = device::DType::kF16;
+  } else if (stored->dtype == "BF16") {
+    part.dtype = device::DType::kBF16;
+  } else {
+    return Explain(name, absl::InvalidArgumentError(absl::StrCat("is of type ", stored->dtype,
+                                                                 ", needed F32, F16 or BF16")));
+  }
+  // The file promises no alignment.
+  const size_t bytes = static_cast<size_t>(part.cols * device::BlockBytes(part.dtype));
+  std::vector<uint32_t> aligned((bytes + 3) / 4);
+  std::memcpy(aligned.data(), stored->data + index * bytes, bytes);
+  part.data = aligned.data();
+  FloatTensor floats{.values = std::vector<float>(part.cols), .dtype = part.dtype};
+  for (int64_t i = 0; i < part.cols; ++i) floats.values[i] = ElementAt(part, i);
   return floats;
 }
 

@@ -37,6 +37,10 @@ class WeightLoader {
   absl::StatusOr<device::Buffer> Vector(const std::string& name, int64_t size);
   // Dequantised, in host memory. Not for GGUF's block types.
   absl::StatusOr<FloatTensor> Floats(const std::string& name, int64_t rows, int64_t cols);
+  // Of a plain safetensors tensor (f32, f16, bf16) of `shape`, the part [index, ...] of the first
+  // dimension.
+  absl::StatusOr<FloatTensor> Slice(const std::string& name, const std::vector<int64_t>& shape,
+                                    int64_t index);
   // A safetensors tensor of any rank and the given type; bytes as in the file.
   absl::StatusOr<const SafetensorsTensor*> Raw(const std::string& name, const std::string& dtype,
                                                const std::vector<int64_t>& shape);

@@ -99,28 +99,29 @@ int64_t ValueIndex(const KvGeometry& g, int32_t head, int32_t token, int32_t dim
   return (int64_t{head} * g.block_tokens + token) * g.head_dim + dim;
 }
 
-// One query head of one row over the tokens [0, position].
+// One query head of one row over the tokens up to `position` that its window holds.
 void AttendOne(const AttentionArgs& args, const SequenceRows& s, int64_t position,
                const float* query, int32_t kv_head, const float* sink, float* out) {
   const KvGeometry& g = args.kv.geometry;
-  std::vector<double> weights(static_cast<size_t>(position) + 1);
+  const int64_t first = args.window == 0 ? 0 : std::max<int64_t>(position + 1 - args.window, 0);
+  std::vector<double> weights(static_cast<size_t>(position + 1 - first));
   double highest = -std::numeric_limits<double>::infinity();
-  for (int64_t t = 0; t <= position; ++t) {
+  for (int64_t t = first; t <= position; ++t) {
     const Slot slot = SlotOf(s, t, g);
     double score = 0;
     for (int32_t d = 0; d < g.head_dim; ++d) {
       score += double{query[d]} *
                LoadKv(args.kv.keys(slot.block), KeyIndex(g, kv_head, d, slot.token), g.dtype);
     }
-    weights[t] = score * args.scale;
-    highest = std::max(highest, weights[t]);
+    weights[t - first] = score * args.scale;
+    highest = std::max(highest, weights[t - first]);
   }
   double sum = 0;
   for (double& w : weights) sum += (w = std::exp(w - highest));
   if (sink != nullptr) sum += std::exp(*sink - highest);
   const int32_t dims = g.value_dim();
   std::vector<double> mixed(dims, 0.0);
-  for (int64_t t = 0; t <= position; ++t) {
+  for (int64_t t = first; t <= position; ++t) {
     const Slot slot = SlotOf(s, t, g);
     for (int32_t d = 0; d < dims; ++d) {
       const double value =
@@ -128,7 +129,7 @@ void AttendOne(const AttentionArgs& args, const SequenceRows& s, int64_t positio
               ? LoadKv(args.kv.keys(slot.block),
                        KeyIndex(g, kv_head, g.head_dim - dims + d, slot.token), g.dtype)
               : LoadKv(args.kv.values(slot.block), ValueIndex(g, kv_head, slot.token, d), g.dtype);
-      mixed[d] += weights[t] * value;
+      mixed[d] += weights[t - first] * value;
     }
   }
   for (int32_t d = 0; d < dims; ++d) out[d] = static_cast<float>(mixed[d] / sum);

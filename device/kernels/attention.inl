@@ -92,14 +92,19 @@ static inline void Scores(const float* const* query, float scale, int32_t dim, c
   }
 }
 
-// Turns one row's scores into weights against the row's new maximum, rescaling its state.
-static inline void Softmax(float* scores, int64_t visible, float* highest, V* sum, float* values,
-                           int32_t padded) {
+// Turns one row's scores of the keys [begin, visible) into weights against the row's new maximum,
+// rescaling its state.
+static inline void Softmax(float* scores, int64_t begin, int64_t visible, float* highest, V* sum,
+                           float* values, int32_t padded) {
   V s[4];
   V top = Set1(-__builtin_inff());
   for (int v = 0; v < 4; ++v) {
     const int64_t count = visible - v * 16 < 0 ? 0 : visible - v * 16 > 16 ? 16 : visible - v * 16;
     s[v] = KeepFirst(Load(scores + v * 16), static_cast<int>(count), Set1(-__builtin_inff()));
+    if (begin > v * 16) {
+      const int64_t hidden = begin - v * 16 > 16 ? 16 : begin - v * 16;
+      s[v] = KeepFirst(Set1(-__builtin_inff()), static_cast<int>(hidden), s[v]);
+    }
     top = Max(top, s[v]);
   }
   const float tile_highest = MaxLane(top);
@@ -157,9 +162,15 @@ static inline void MixRange(const float* weights, const float* tile, int32_t pad
   for (; d < padded; d += 16) Mix<R, 1>(weights, tile + d, padded, begin, end, values + d);
 }
 
-static inline int64_t Visible(int64_t limit, int64_t first) {
+// How many of a tile's keys, which begin at `first`, lie before `end`.
+static inline int64_t Before(int64_t end, int64_t first) {
   constexpr int64_t kTile = kTileKeys;
-  return limit - first < 0 ? 0 : limit - first > kTile ? kTile : limit - first;
+  return end - first < 0 ? 0 : end - first > kTile ? kTile : end - first;
+}
+
+// The first key that a row sees.
+static inline int64_t FirstKey(const QueryRows& rows, int32_t row) {
+  return rows.window == 0 || rows.limits[row] < rows.window ? 0 : rows.limits[row] - rows.window;
 }
 
 // R rows against one loaded tile.
@@ -171,20 +182,31 @@ static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int
   float weights[R * kTileKeys];
   Scores<R>(rows.query + row, rows.scale, head.head_dim, keys, weights);
   float* values = state.values + row * padded;
-  int64_t common = kTileKeys;
+  int64_t begins[R], ends[R];
+  int64_t common_begin = 0, common_end = kTileKeys;  // of the keys that all rows see
   for (int r = 0; r < R; ++r) {
-    const int64_t visible = Visible(rows.limits[row + r], first);
-    common = visible < common ? visible : common;
-    if (visible > 0) {
-      Softmax(weights + r * kTileKeys, visible, state.highest + row + r, sums + row + r,
+    begins[r] = Before(FirstKey(rows, row + r), first);
+    ends[r] = Before(rows.limits[row + r], first);
+    common_begin = begins[r] > common_begin ? begins[r] : common_begin;
+    common_end = ends[r] < common_end ? ends[r] : common_end;
+    if (begins[r] < ends[r]) {
+      Softmax(weights + r * kTileKeys, begins[r], ends[r], state.highest + row + r, sums + row + r,
               values + r * padded, padded);
     }
   }
-  MixRange<R>(weights, tile_values, padded, 0, common, values);
+  if (common_begin > common_end) common_begin = common_end;
   for (int r = 0; r < R; ++r) {
-    const int64_t visible = Visible(rows.limits[row + r], first);
-    if (visible > common) {
-      MixRange<1>(weights + r * kTileKeys, tile_values, padded, common, visible,
+    const int64_t end = ends[r] < common_begin ? ends[r] : common_begin;
+    if (begins[r] < end) {
+      MixRange<1>(weights + r * kTileKeys, tile_values, padded, begins[r], end,
+                  values + r * padded);
+    }
+  }
+  MixRange<R>(weights, tile_values, padded, common_begin, common_end, values);
+  for (int r = 0; r < R; ++r) {
+    const int64_t begin = begins[r] > common_end ? begins[r] : common_end;
+    if (begin < ends[r]) {
+      MixRange<1>(weights + r * kTileKeys, tile_values, padded, begin, ends[r],
                   values + r * padded);
     }
   }
@@ -210,8 +232,9 @@ static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
   float* keys = reinterpret_cast<float*>(scratch);
   float* values = keys + int64_t{head.head_dim} * kTileKeys;
   V* sums = reinterpret_cast<V*>(scratch + int64_t{head.head_dim + padded} * kTileKeys * 4);
-  int64_t limit = 0;
+  int64_t limit = 0, begin = rows.count > 0 ? FirstKey(rows, 0) : 0;
   for (int32_t r = 0; r < rows.count; ++r) {
+    begin = FirstKey(rows, r) < begin ? FirstKey(rows, r) : begin;
     state.highest[r] = -__builtin_inff();
     sums[r] = Zero();
     for (int32_t d = 0; d < padded; d += 16) Store(state.values + r * padded + d, Zero());
@@ -219,6 +242,7 @@ static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
   }
   const int64_t end = (span + 1) * kSpanKeys < limit ? (span + 1) * kSpanKeys : limit;
   for (int64_t first = span * kSpanKeys; first < end; first += kTileKeys) {
+    if (first + kTileKeys <= begin) continue;
     LoadTile(head, first, end - first, keys, values);
     int32_t r = 0;
     for (; r + kAttentionRows <= rows.count; r += kAttentionRows) {

@@ -66,12 +66,14 @@ struct KvHead {
   bool half;    // fp16, otherwise fp32
 };
 
-// Query rows that share one KV head. Row i sees the keys [0, limits[i]).
+// Query rows that share one KV head. Row i sees the keys [0, limits[i]), with a window above 0 only
+// the last `window` of them.
 struct QueryRows {
   const float* const* query;  // [count] -> [head_dim]
   const int64_t* limits;      // [count]
   int32_t count;
   float scale;
+  int64_t window;
 };
 
 // Softmax state of `count` rows: highest score, sum of weights, weighted values [count][value_dim

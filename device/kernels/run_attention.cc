@@ -13,7 +13,8 @@ struct Item {
   int32_t kv_head;
   int32_t row_begin;
   int32_t row_count;
-  int64_t spans;        // that its last row sees
+  int64_t first_span;   // that its first row sees
+  int64_t spans;        // from there to the last that its last row sees
   int64_t state_begin;  // first of its spans' states where spans are items
 };
 
@@ -27,8 +28,10 @@ std::vector<Item> MakeItems(const AttentionArgs& args, int32_t row_block) {
       for (int32_t row = 0; row < s.row_count; row += row_block) {
         const int32_t count = std::min(row_block, s.row_count - row);
         const int64_t limit = s.position + row + count;
-        const int64_t spans = (limit + kSpanKeys - 1) / kSpanKeys;
-        items.push_back({&s, head, row, count, spans, states});
+        const int64_t first_key = args.window == 0 ? 0 : s.position + row + 1 - args.window;
+        const int64_t first_span = std::max<int64_t>(first_key, 0) / kSpanKeys;
+        const int64_t spans = (limit + kSpanKeys - 1) / kSpanKeys - first_span;
+        items.push_back({&s, head, row, count, first_span, spans, states});
         states += spans;
       }
     }
@@ -50,7 +53,8 @@ class ItemRows {
   }
 
   QueryRows rows() const {
-    return {query_.data(), limits_.data(), static_cast<int32_t>(query_.size()), args_.scale};
+    return {query_.data(), limits_.data(), static_cast<int32_t>(query_.size()), args_.scale,
+            args_.window};
   }
   // Of query row i: its head among all, and where its result goes.
   int32_t query_head(int32_t i) const { return item_.kv_head * group_ + i % group_; }
@@ -143,7 +147,7 @@ void RunWhole(const Plan& plan, const Item& item, const KernelTable& table, uint
   const QueryRows queries = rows.rows();
   ClearState(state, queries.count, plan.padded);
   for (int64_t span = 0; span < item.spans; ++span) {
-    table.attend_span(rows.head(), queries, span, span_state, scratch);
+    table.attend_span(rows.head(), queries, item.first_span + span, span_state, scratch);
     MergeSpan(table, span_state, queries.count, plan.padded, state);
   }
   FinishItem(plan, item, table, state);
@@ -159,7 +163,7 @@ void RunBySpan(const Plan& plan, CpuContext& cpu, float* states, std::atomic<int
           plan.items.begin(), plan.items.end(), i,
           [](int64_t value, const Item& candidate) { return value < candidate.state_begin; }));
       const ItemRows rows(plan.args, *item);
-      cpu.table.attend_span(rows.head(), rows.rows(), i - item->state_begin,
+      cpu.table.attend_span(rows.head(), rows.rows(), item->first_span + i - item->state_begin,
                             StateAt(states + i * plan.state_floats, plan.rows_max), scratch);
     }
     cpu.team.Barrier();

@@ -18,7 +18,12 @@ std::vector<AttentionShape> Shapes() {
           {40, 1, 3, 16, DType::kF16, 24, false},
           {43, 1, 2, 32, DType::kF32, 33, false},
           {64, 2, 3, 32, DType::kF16, 0, true},
-          {48, 1, 5, 16, DType::kF32, 32, true}};
+          {48, 1, 5, 16, DType::kF32, 32, true},
+          // Windows: of one key, within a tile, over tiles and over spans.
+          {32, 1, 3, 16, DType::kF16, 0, false, 1},
+          {64, 2, 2, 32, DType::kF16, 0, true, 40},
+          {16, 1, 5, 64, DType::kF32, 0, false, 129},
+          {40, 1, 2, 16, DType::kF16, 24, false, 300}};
 }
 
 class AttentionConformance : public testing::TestWithParam<ChipUnderTest> {};
@@ -56,12 +61,15 @@ TEST_P(AttentionConformance, HasTheSameBitsForAnyChunksChipAndBlockSize) {
 TEST_P(AttentionConformance, APromptHasTheSameBitsInStepsOf1Or7Or64Or512Tokens) {
   const auto chip = Make(GetParam());
   const auto decode = Make({"d_chip", AvailableIsaLevels().front(), 1});
-  const AttentionShape shape{64, 1, 3, 16, DType::kF16};
   constexpr int64_t kPrompt = 523;
-  const std::vector<float> expected = RunAttention(*decode, shape, kPrompt, kPrompt, 1);
-  ASSERT_EQ(expected.size(), static_cast<size_t>((kPrompt + 37) * 64 * 3));
-  for (const int64_t chunk : {1, 7, 64, 512}) {
-    EXPECT_TRUE(SameBits(RunAttention(*chip, shape, kPrompt, kPrompt, chunk), expected)) << chunk;
+  for (const int64_t window : {0, 100}) {
+    const AttentionShape shape{64, 1, 3, 16, DType::kF16, 0, false, window};
+    const std::vector<float> expected = RunAttention(*decode, shape, kPrompt, kPrompt, 1);
+    ASSERT_EQ(expected.size(), static_cast<size_t>((kPrompt + 37) * 64 * 3));
+    for (const int64_t chunk : {1, 7, 64, 512}) {
+      EXPECT_TRUE(SameBits(RunAttention(*chip, shape, kPrompt, kPrompt, chunk), expected))
+          << "chunk " << chunk << " window " << window;
+    }
   }
 }
 

@@ -211,5 +211,38 @@ TEST(ExpertsChecks, NameWhatIsWrong) {
             "experts: 2 chosen and 2 weights, needs 2 (at least 1) for each of 2 rows");
 }
 
+TEST(HeadChecks, HeadsLieWithinTheirMatrix) {
+  const auto device = Reference();
+  const auto weight = Prepared(*device, RandomWeight(DType::kF32, 5, 8, 1));
+  const Weight* weights[] = {weight.get(), weight.get()};
+  std::vector<float> x(16), y(16);
+  const auto linear = [&](int64_t in_step, int64_t out_step) {
+    return std::string(device
+                           ->HeadLinear({.in = {x.data(), 1, 16, 16},
+                                         .in_step = in_step,
+                                         .weights = weights,
+                                         .out = {y.data(), 1, 10, 10},
+                                         .out_step = out_step})
+                           .message());
+  };
+  EXPECT_EQ(linear(8, 5), "");
+  EXPECT_EQ(linear(7, 5), "head_linear.in has 16 columns, 2 heads of 8 every 7 do not fit");
+  EXPECT_EQ(linear(8, 6), "head_linear.out has 10 columns, 2 heads of 5 every 6 do not fit");
+  const auto copy = [&](int32_t heads, int64_t cols) {
+    return std::string(device
+                           ->CopyHeads({.in = {x.data(), 1, 16, 16},
+                                        .in_step = 5,
+                                        .out = {y.data(), 1, 10, 10},
+                                        .out_step = 4,
+                                        .heads = heads,
+                                        .cols = cols})
+                           .message());
+  };
+  EXPECT_EQ(copy(2, 4), "");
+  EXPECT_EQ(copy(3, 4), "copy_heads.out has 10 columns, 3 heads of 4 every 4 do not fit");
+  EXPECT_EQ(copy(2, 0),
+            "copy_heads: 2 heads of 0 from 1 to 1 rows, needs at least 1 and equal rows");
+}
+
 }  // namespace
 }  // namespace baton::device

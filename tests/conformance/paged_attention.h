@@ -13,6 +13,7 @@ struct AttentionShape {
   DType dtype;
   int32_t latent_dim = 0;
   bool sinks = false;
+  int64_t window = 0;
 
   int32_t value_dim() const { return latent_dim > 0 ? latent_dim : head_dim; }
 };
@@ -22,7 +23,7 @@ struct AttentionShape {
 class PagedAttention {
  public:
   PagedAttention(Device& device, const AttentionShape& shape, int64_t context)
-      : device_(device), group_(shape.group) {
+      : device_(device), group_(shape.group), window_(shape.window) {
     geometry_ = {1,           shape.kv_heads,  shape.head_dim, shape.block_tokens,
                  shape.dtype, shape.latent_dim};
     kv_cols_ = int64_t{shape.kv_heads} * shape.head_dim;
@@ -122,7 +123,8 @@ class PagedAttention {
                            .query_heads = geometry_.kv_heads * group_,
                            .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.head_dim)),
                            .out = {out.data(), n, out_cols_, out_cols_},
-                           .sinks = sinks_.empty() ? nullptr : sinks_.data()});
+                           .sinks = sinks_.empty() ? nullptr : sinks_.data(),
+                           .window = window_});
     EXPECT_TRUE(status.ok()) << status;
     for (const SequenceRows& r : rows) {
       const auto begin = out.begin() + r.row_begin * out_cols_;
@@ -133,6 +135,7 @@ class PagedAttention {
 
   Device& device_;
   int32_t group_;
+  int64_t window_;
   KvGeometry geometry_;
   int64_t kv_cols_, query_cols_, out_cols_;
   std::vector<float> sinks_;

@@ -258,6 +258,11 @@ TEST_F(OpChecks, ACacheHasBlocksOfAKnownShape) {
     kv.geometry.head_dim = size;
     refused(kv, "needs at least one head of at least one dimension");
   }
+  for (const int32_t latent : {-1, kv_.geometry.head_dim + 1}) {
+    kv = kv_;
+    kv.geometry.latent_dim = latent;
+    refused(kv, ".kv.latent_dim is");
+  }
   for (const DType dtype : {DType::kBF16, DType::kQ8_0, DType::kI32}) {
     kv = kv_;
     kv.geometry.dtype = dtype;
@@ -302,6 +307,9 @@ TEST_F(OpChecks, QueryHeadsAreAMultipleOfKvHeads) {
     args.scale = scale;
     EXPECT_THAT(Validate(args), Refuses("attention.scale"));
   }
+  args = attention_;
+  args.window = -1;
+  EXPECT_THAT(Validate(args), Refuses("attention.window is -1"));
 }
 
 TEST_F(OpChecks, GatheredRowsExist) {

@@ -170,7 +170,7 @@ std::string NameOf(const testing::TestParamInfo<std::tuple<std::string, Chip>>& 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenCheckpoint,
                          testing::Combine(testing::Values("llama", "llama3_tied", "mixtral",
                                                           "qwen3_moe", "deepseek_v2", "deepseek_v3",
-                                                          "kimi_k2"),
+                                                          "kimi_k2", "gpt_oss", "gpt_oss_mxfp4"),
                                           testing::ValuesIn(AllChips())),
                          NameOf);
 

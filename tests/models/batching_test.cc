@@ -238,7 +238,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Batching,
                          testing::Values(WithType(GgmlType::kQ4_1), WithType(GgmlType::kQ4_0),
                                          WithType(GgmlType::kQ8_0), WithType(GgmlType::kF16),
                                          WithType(GgmlType::kF32), OddShapes(), Golden("qwen3_moe"),
-                                         Golden("deepseek_v3")),
+                                         Golden("deepseek_v3"), Golden("gpt_oss_mxfp4")),
                          NameOf);
 
 }  // namespace

@@ -56,6 +56,7 @@ TEST(MixtralConfig, WhatCannotBeComputedIsRefusedByFieldAndValue) {
               HasSubstr("num_local_experts is missing"));
   EXPECT_THAT(folder.ErrorWith("num_experts_per_tok", 9),
               HasSubstr("num_experts_per_tok is 9, allowed are 1 to 8"));
+  EXPECT_THAT(folder.ErrorWith("sliding_window", 0), HasSubstr("sliding_window is 0"));
   EXPECT_THAT(folder.ErrorWith("quantization_config", {{"quant_method", "awq"}}),
               HasSubstr("quantization_config.quant_method is \"awq\""));
 }
@@ -69,6 +70,20 @@ TEST(Qwen3MoeConfig, WhatCannotBeComputedIsRefusedByFieldAndValue) {
   EXPECT_THAT(folder.ErrorWith("mlp_only_layers", "all"), HasSubstr("mlp_only_layers is \"all\""));
   EXPECT_THAT(folder.ErrorWith("moe_intermediate_size", -1),
               HasSubstr("moe_intermediate_size is -1"));
+}
+
+TEST(GptOssConfig, WhatCannotBeComputedIsRefusedByFieldAndValue) {
+  Folder folder("gpt_oss_mxfp4");
+  ASSERT_TRUE(folder.Read().ok());
+  EXPECT_THAT(folder.ErrorWith("layer_types", {"full_attention"}),
+              HasSubstr("layer_types is [\"full_attention\"], needed one for each of 3 layers"));
+  EXPECT_THAT(folder.ErrorWith("layer_types", {"full_attention", "linear", "full_attention"}),
+              HasSubstr("allowed are \"sliding_attention\" and \"full_attention\""));
+  EXPECT_THAT(folder.ErrorWith("sliding_window", 0), HasSubstr("sliding_window is 0"));
+  EXPECT_THAT(folder.ErrorWith("swiglu_limit", -7), HasSubstr("swiglu_limit is -7"));
+  EXPECT_THAT(folder.ErrorWith("intermediate_size", 72), HasSubstr("intermediate_size is 72"));
+  EXPECT_THAT(folder.ErrorWith("quantization_config", {{"quant_method", "fp8"}}),
+              HasSubstr("quantization_config.quant_method is \"fp8\""));
 }
 
 TEST(DeepseekConfig, TheCachedRowIsRotatedPartAndLatent) {

@@ -79,6 +79,27 @@ TEST(RopeFrequencies, YarnRampsFromKeptToInterpolated) {
   EXPECT_EQ(RopeMagnitude(rope), 1.5);
 }
 
+// The same without rounding to whole pairs: the ramp runs from 0.697 to 2.202.
+TEST(RopeFrequencies, YarnMayRampBetweenPairs) {
+  RopeConfig rope = Plain();
+  rope.scaling = RopeConfig::Scaling::kYarn;
+  rope.factor = 4;
+  rope.original_context = 1000;
+  rope.truncate = false;
+  const auto pair_of = [](double turns) {
+    return 8 * std::log(1000 / (turns * 2 * 3.14159265358979323846)) / (2 * std::log(10000.0));
+  };
+  const double first = pair_of(32), last = pair_of(1);
+  EXPECT_NEAR(first, 0.697, 0.001);
+  EXPECT_NEAR(last, 2.202, 0.001);
+  const auto mixed = [&](double frequency, int pair) {
+    const double ramp = (pair - first) / (last - first);
+    return DoubleNear(frequency * (ramp / 4 + 1 - ramp), 1e-12);
+  };
+  EXPECT_THAT(RopeFrequencies(rope), ElementsAre(DoubleNear(1, 1e-12), mixed(0.1, 1),
+                                                 mixed(0.01, 2), DoubleNear(0.001 / 4, 1e-12)));
+}
+
 TEST(RopeTable, GrowsToTheContextAndKeepsItsRows) {
   const auto device = device::CreateDevice({.name = "cpu"});
   ASSERT_TRUE(device.ok()) << device.status();
