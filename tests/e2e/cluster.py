@@ -15,6 +15,8 @@ import time
 import urllib.error
 import urllib.request
 
+from answers import check_body
+
 BIN_DIR = os.environ.get("BATON_BIN_DIR", os.path.join(os.path.dirname(__file__), "../../build/release/bin"))
 # Sanitizer builds are several times slower; every time-out of a test is multiplied by this.
 SLOWNESS = float(os.environ.get("BATON_TEST_SLOWNESS", "1"))
@@ -69,21 +71,22 @@ class Process:
 
 
 class Cluster:
-    """Router, prefill nodes and decode nodes. Use as a context manager."""
+    """Routers, prefill nodes and decode nodes; `router` and the addresses are the first router's. Use as a context
+    manager."""
 
-    def __init__(self, prefill=1, decode=1, model=None, router_flags=(), prefill_flags=(), decode_flags=()):
+    def __init__(self, prefill=1, decode=1, model=None, router_flags=(), prefill_flags=(), decode_flags=(), routers=1):
         self.model = model or tiny_model()
+        self.router_flags = list(router_flags)
         self.prefill_flags = list(prefill_flags)
         self.decode_flags = list(decode_flags)
         self.processes = []
-        self.router = self._start("router", [
-            "baton-router", "--model", self.model, "--port", "0", "--grpc-listen", "127.0.0.1:0",
-            "--cluster-listen", "127.0.0.1:0", *router_flags])
+        self.routers = [self.add_router() for _ in range(routers)]
+        self.router = self.routers[0]
         try:
-            ready = self.router.wait_ready()
-            self.http = ready["http"]
-            self.grpc = ready["grpc"]
-            self.registry = ready["cluster"]
+            ready = [router.wait_ready() for router in self.routers]
+            self.http = ready[0]["http"]
+            self.grpc = ready[0]["grpc"]
+            self.registry = ",".join(r["cluster"] for r in ready)
             self.prefill = [self.add_prefill(i) for i in range(prefill)]
             self.decode = [self.add_decode(i) for i in range(decode)]
             for node in self.prefill + self.decode:
@@ -98,15 +101,26 @@ class Cluster:
         self.processes.append(process)
         return process
 
+    def node(self, name):
+        """The latest process of that name."""
+        return [p for p in self.processes if p.name == name][-1]
+
     def _node(self, binary, name, flags):
         return self._start(name, [binary, "--model", self.model, "--router", self.registry, "--node-id", name,
                                   "--threads", "1", "--kv-bytes", str(16 << 20), *flags])
 
-    def add_prefill(self, index):
-        return self._node("baton-prefill", f"p{index}", self.prefill_flags)
+    def add_router(self, like=None):
+        """Another router; `like`: at the addresses of one that is gone."""
+        ready = like.ready if like else {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "cluster": "127.0.0.1:0"}
+        return self._start("router", [
+            "baton-router", "--model", self.model, "--port", ready["http"].rsplit(":", 1)[1],
+            "--grpc-listen", ready["grpc"], "--cluster-listen", ready["cluster"], *self.router_flags])
 
-    def add_decode(self, index):
-        return self._node("baton-decode", f"d{index}", self.decode_flags)
+    def add_prefill(self, index, flags=()):
+        return self._node("baton-prefill", f"p{index}", [*self.prefill_flags, *flags])
+
+    def add_decode(self, index, flags=()):
+        return self._node("baton-decode", f"d{index}", [*self.decode_flags, *flags])
 
     def __enter__(self):
         return self
@@ -144,40 +158,52 @@ class Cluster:
         """(status, parsed JSON or text, headers)."""
         status, text, head = request(self.http, "POST", path, body, timeout=timeout, headers=headers)
         try:
-            return status, json.loads(text), head
+            reply = json.loads(text)
         except ValueError:
             return status, text, head
+        if status == 200 and isinstance(reply, dict) and "choices" in reply:
+            check_body(reply)
+        return status, reply, head
 
-    def metrics(self):
-        """{name: [(labels, value)]} of /metrics."""
+    def debug_requests(self):
+        """{"running": [...], "ended": [...]}: what the router says of its requests."""
+        return json.loads(self.get("/debug/requests")[1])
+
+    def metrics(self, http=None):
+        """{name: [(labels, value)]} of /metrics; `http`: of another router than the first."""
         result = {}
-        for line in self.get("/metrics")[1].splitlines():
+        for line in request(http or self.http, "GET", "/metrics", timeout=10)[1].splitlines():
             match = re.match(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$", line)
             if match:
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match.group(2) or ""))
                 result.setdefault(match.group(1), []).append((labels, float(match.group(3))))
         return result
 
-    def blocks(self, node):
+    def blocks(self, node, http=None):
         """{"free": n, "leased": n, "used": n, "total": n} of one node."""
-        return {labels["state"]: int(value) for labels, value in self.metrics().get("baton_node_kv_blocks", [])
+        return {labels["state"]: int(value) for labels, value in self.metrics(http).get("baton_node_kv_blocks", [])
                 if labels.get("node") == node}
 
-    def wait_nodes(self, count, timeout=10):
-        """Waits until the router counts `count` nodes and, when both roles are there, is ready."""
+    def metric(self, name, http=None, **labels):
+        """The sum of the samples of `name` that have these labels."""
+        return sum(value for own, value in self.metrics(http).get(name, [])
+                   if all(own.get(key) == wanted for key, wanted in labels.items()))
+
+    def wait_nodes(self, count, timeout=10, http=None):
+        """Waits until the router counts `count` nodes."""
         def good():
-            up = sum(value for _, value in self.metrics().get("baton_node_up", []))
-            return up == count
+            return self.metric("baton_node_up", http) == count
         wait_until(good, timeout, lambda: f"{count} nodes up; router log:\n" + "\n".join(self.router.log[-20:]))
 
-    def wait_all_free(self, timeout=5):
+    def wait_all_free(self, timeout=5, http=None):
         """Waits until every block of every live node is free again; returns the seconds that it took."""
         def good():
-            nodes = {labels["node"] for labels, value in self.metrics().get("baton_node_up", []) if value == 1}
-            counts = [self.blocks(n) for n in nodes]
-            return counts and all(c and c["free"] + c.get("cached", 0) == c["total"] for c in counts)
+            counts = {}
+            for labels, value in self.metrics(http).get("baton_node_kv_blocks", []):
+                counts.setdefault(labels["node"], {})[labels["state"]] = value
+            return counts and all(c["free"] + c.get("cached", 0) == c["total"] > 0 for c in counts.values())
         begin = time.monotonic()
-        wait_until(good, timeout, lambda: "all blocks free: " + str(self.metrics().get("baton_node_kv_blocks")))
+        wait_until(good, timeout, lambda: "all blocks free: " + str(self.metrics(http).get("baton_node_kv_blocks")))
         return time.monotonic() - begin
 
 

@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
 """Disaggregated output equals colocated output, token for token, over 50 prompts with mixed sampling settings."""
 
-import json
-import os
 import random
-import subprocess
 import unittest
 
-from cluster import BIN_DIR, Cluster, tiny_model
+from cluster import Cluster, tiny_model
+from oracle import colocated
 
 
 def mixed_requests(count, vocabulary, seed):
@@ -26,14 +24,6 @@ def mixed_requests(count, vocabulary, seed):
         ]))
         requests.append(request)
     return requests
-
-
-def colocated(model, requests):
-    """The same requests through one engine that does both phases, without any network."""
-    lines = "".join(json.dumps(r) + "\n" for r in requests)
-    output = subprocess.run([os.path.join(BIN_DIR, "colocated_generate"), "--model", model], input=lines, text=True,
-                            check=True, capture_output=True).stdout
-    return [json.loads(line)["output_ids"] for line in output.splitlines()]
 
 
 class EquivalenceTest(unittest.TestCase):

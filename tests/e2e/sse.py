@@ -1,10 +1,19 @@
-"""A checked SSE client: every stream must end exactly once."""
+"""The checked client of all end-to-end tests: every stream ends exactly once, and its usage is what it delivered."""
 
 import http.client
 import json
 import time
 
+from answers import check_usage
 from cluster import SLOWNESS
+
+
+class Refused(AssertionError):
+    """The answer was not 200."""
+
+    def __init__(self, status, text):
+        super().__init__(f"HTTP {status}: {text}")
+        self.status = status
 
 
 class Stream:
@@ -23,7 +32,7 @@ class Stream:
 
     def events(self):
         if self.status != 200:
-            raise AssertionError(f"HTTP {self.status}: {self.response.read().decode()}")
+            raise Refused(self.status, self.response.read().decode())
         for line in self.response:
             line = line.decode().rstrip("\r\n")
             if not line or line.startswith(":"):
@@ -37,6 +46,11 @@ class Stream:
             yield json.loads(line[6:])
         assert self.done, "the stream ended without [DONE]"
 
+    def gap(self):
+        """The longest wait for an event, the first one included, in seconds."""
+        times = [self.sent] + self.times
+        return max(later - earlier for earlier, later in zip(times, times[1:]))
+
     def close(self):
         """Leaves, as a client that went away."""
         if self.connection.sock is not None:
@@ -45,23 +59,57 @@ class Stream:
         self.connection.close()
 
 
-def collect(host, path, body, **options):
-    """Runs a stream to its end: {"text": {index: str}, "finish": {index: reason}, "usage", "chunks", "error", "stream"}."""
-    stream = Stream(host, path, body, **options)
-    result = {"text": {}, "finish": {}, "usage": None, "chunks": [], "error": None, "stream": stream}
+def collect(host, path, body, on_event=None, **options):
+    """Runs a stream to its end and checks it: {"text": {index: str}, "ids": {index: [int]}, "logprobs": {index: [...]},
+    "finish": {index: reason}, "usage", "chunks", "error", "stream"}.
+
+    The stream must end exactly once: each choice with one finish_reason, or the stream with one error event, and then
+    [DONE]. All chunks carry one id. The usage must be what was delivered, token by token. `on_event` is called with the
+    result so far after each event.
+    """
+    wanted = {**body, "return_token_ids": True}
+    wanted.setdefault("stream_options", {"include_usage": True})
+    stream = Stream(host, path, wanted, **options)
+    result = {"text": {}, "ids": {}, "logprobs": {}, "finish": {}, "usage": None, "chunks": [], "error": None,
+              "stream": stream}
     for event in stream.events():
+        assert result["error"] is None, f"an event after the error event: {event}"
         result["chunks"].append(event)
-        if "error" in event:
-            result["error"] = event["error"]
-            continue
-        if event.get("usage"):
-            result["usage"] = event["usage"]
-        for choice in event.get("choices", []):
-            index = choice["index"]
-            assert index not in result["finish"], f"choice {index} went on after its finish_reason"
-            piece = choice.get("text") if "text" in choice else choice["delta"].get("content")
-            result["text"][index] = result["text"].get(index, "") + (piece or "")
-            if choice.get("finish_reason"):
-                result["finish"][index] = choice["finish_reason"]
+        take(result, event)
+        if on_event:
+            on_event(result)
     stream.close()
+    check_end(result, body.get("n", 1))
     return result
+
+
+def take(result, event):
+    """Adds one event to a result."""
+    if "error" in event:
+        assert event["error"].get("message"), f"an error event without a message: {event}"
+        result["error"] = event["error"]
+        return
+    assert event["id"] == result["chunks"][0]["id"], "the id changed within a stream"
+    if event.get("usage") and not event.get("choices"):
+        assert result["usage"] is None, "two chunks with the usage"
+    if event.get("usage"):
+        result["usage"] = event["usage"]
+    for choice in event.get("choices", []):
+        index = choice["index"]
+        assert index not in result["finish"], f"choice {index} went on after its finish_reason"
+        piece = choice.get("text") if "text" in choice else choice["delta"].get("content")
+        result["text"][index] = result["text"].get(index, "") + (piece or "")
+        result["ids"].setdefault(index, []).extend(choice.get("token_ids") or [])
+        if choice.get("logprobs"):
+            result["logprobs"].setdefault(index, []).append(choice["logprobs"])
+        if choice.get("finish_reason"):
+            result["finish"][index] = choice["finish_reason"]
+
+
+def check_end(result, answers):
+    """A stream that is over ended exactly once, and its usage is what it delivered."""
+    if result["error"] is not None:
+        return
+    assert len(result["finish"]) >= answers, f"{answers} answers, but only {result['finish']} ended"
+    if result["usage"] is not None:
+        check_usage(result["usage"], result["ids"].values(), result["finish"].values())

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "engine/assembly.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar_constraint.h"
 #include "engine/wire/request_params.h"
 #include "tests/fakes/colocated_policy.h"
 #include "tests/fakes/recording_listener.h"
@@ -19,8 +20,9 @@ namespace {
 using nlohmann::json;
 
 // What an absent field means is what the router makes of it.
-absl::StatusOr<std::unique_ptr<engine::Sequence>> ParseRequest(const std::string& line,
-                                                               const models::ModelConfig& config) {
+absl::StatusOr<std::unique_ptr<engine::Sequence>> ParseRequest(
+    const std::string& line, const models::ModelConfig& config,
+    engine::GrammarConstraints& grammars) {
   try {
     const json request = json::parse(line);
     v1::SamplingParams sampling;
@@ -32,11 +34,18 @@ absl::StatusOr<std::unique_ptr<engine::Sequence>> ParseRequest(const std::string
     sampling.set_repetition_penalty(request.value("repetition_penalty", 1.0));
     sampling.set_presence_penalty(request.value("presence_penalty", 0.0));
     sampling.set_frequency_penalty(request.value("frequency_penalty", 0.0));
+    if (request.contains("guided_regex")) {
+      sampling.mutable_grammar()->set_kind(v1::Grammar::REGEX);
+      sampling.mutable_grammar()->set_source(request.at("guided_regex").get<std::string>());
+    }
     v1::StopParams stop;
     stop.set_max_tokens(request.value("max_tokens", 16));
     stop.set_ignore_eos(request.value("ignore_eos", false));
     const auto prompt = request.at("prompt").get<std::vector<int32_t>>();
-    return engine::MakeSequence(prompt, 0, sampling, stop, config);
+    BATON_ASSIGN_OR_RETURN(std::unique_ptr<engine::Sequence> sequence,
+                           engine::MakeSequence(prompt, 0, sampling, stop, config));
+    BATON_RETURN_IF_ERROR(engine::AttachGrammar(&grammars, sampling, sequence.get()));
+    return sequence;
   } catch (const json::exception& error) {
     return absl::InvalidArgumentError(error.what());
   }
@@ -53,10 +62,12 @@ absl::Status AnswerAll(const std::string& model) {
   engine::Engine engine(
       *parts.model, *parts.store, *parts.pool, policy, SystemClock::Get(),
       {.queue_max = 1, .eos_ids = config.eos_ids, .context_length = config.context_length});
+  engine::GrammarConstraints grammars(model);
   engine.Start();
   std::string line;
   while (std::getline(std::cin, line)) {
-    BATON_ASSIGN_OR_RETURN(std::unique_ptr<engine::Sequence> sequence, ParseRequest(line, config));
+    BATON_ASSIGN_OR_RETURN(std::unique_ptr<engine::Sequence> sequence,
+                           ParseRequest(line, config, grammars));
     const auto listener = std::make_shared<RecordingListener>();
     sequence->listener = listener;
     BATON_RETURN_IF_ERROR(engine.Submit(std::move(sequence)));
