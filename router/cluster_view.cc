@@ -34,12 +34,13 @@ void ForgetSent(SentWork& sent) {
 
 }  // namespace
 
-int64_t ClusterSnapshot::context_length() const {
-  return std::min(LongestContext(prefill), LongestContext(decode));
+int64_t ClusterSnapshot::context_length(bool prefill_needed) const {
+  const int64_t decode_context = LongestContext(decode);
+  return prefill_needed ? std::min(LongestContext(prefill), decode_context) : decode_context;
 }
 
-std::string ClusterSnapshot::Missing() const {
-  const bool no_prefill = !SomeServing(prefill);
+std::string ClusterSnapshot::Missing(bool prefill_needed) const {
+  const bool no_prefill = prefill_needed && !SomeServing(prefill);
   const bool no_decode = !SomeServing(decode);
   if (no_prefill && no_decode) return "No prefill node and no decode node is ready.";
   if (no_prefill) return "No prefill node is ready.";
@@ -47,9 +48,11 @@ std::string ClusterSnapshot::Missing() const {
   return "";
 }
 
-ClusterView::ClusterView(absl::Duration node_timeout, const Clock& clock, ClientFactory factory)
+ClusterView::ClusterView(absl::Duration node_timeout, const Clock& clock, CacheIndex& caches,
+                         ClientFactory factory)
     : node_timeout_(node_timeout),
       clock_(clock),
+      caches_(caches),
       factory_(std::move(factory)),
       snapshot_(std::make_shared<const ClusterSnapshot>()) {}
 
@@ -63,7 +66,10 @@ void ClusterView::LoseAll() {
     ended_ = true;
     Publish();
   }
-  for (const auto& [id, registration] : gone) registration.node->client->Lose();
+  for (const auto& [id, registration] : gone) {
+    caches_.Forget(id);
+    registration.node->client->Lose();
+  }
 }
 
 absl::StatusOr<uint64_t> ClusterView::Join(const v1::NodeHello& hello) {
@@ -87,7 +93,9 @@ absl::StatusOr<uint64_t> ClusterView::Join(const v1::NodeHello& hello) {
     node->hello = hello;
     node->client = std::move(client);
     gone_.erase(hello.node_id());
+    cache_keys_.emplace(hello.layout().block_tokens(), hello.layout().model_fingerprint());
     registration = next_registration_++;
+    node->registration = registration;
     registrations_[registration] = {std::move(node), clock_.Now()};
     Publish();
   }
@@ -106,9 +114,28 @@ absl::Status ClusterView::Report(uint64_t registration, const v1::NodeLoad& load
   auto node = std::make_shared<Node>(*it->second.node);
   node->load = load;
   ForgetSent(node->client->sent());
-  it->second = {std::move(node), clock_.Now()};
+  const absl::Time now = clock_.Now();
+  if (load.sequences_running() > 0 && node->hello.role() == v1::NODE_ROLE_DECODE) {
+    node->client->rates().step.Observe(kStepBaseSequences + load.sequences_running(),
+                                       load.step_seconds(), now);
+  }
+  it->second = {std::move(node), now};
   Publish();
   return absl::OkStatus();
+}
+
+bool ClusterView::ReportCache(uint64_t registration, const v1::CacheEvents& events) {
+  const bool complete = caches_.Apply(
+      registration,
+      {.sequence = events.sequence(),
+       .reset = events.reset(),
+       .stored = absl::MakeConstSpan(events.stored().data(), events.stored_size()),
+       .removed = absl::MakeConstSpan(events.removed().data(), events.removed_size())});
+  // Outside of the lock, because a reset takes a while; a registration that ended meanwhile has
+  // been forgotten before this came.
+  MutexLock lock(mutex_);
+  if (registrations_.count(registration) == 0) caches_.Forget(registration);
+  return complete;
 }
 
 void ClusterView::Leave(uint64_t registration) {
@@ -146,6 +173,8 @@ std::shared_ptr<NodeClient> ClusterView::Remove(uint64_t registration, absl::str
   if (it == registrations_.end()) return nullptr;
   std::shared_ptr<const Node> node = std::move(it->second.node);
   registrations_.erase(it);
+  caches_.Forget(registration);
+  if (registrations_.empty()) cache_keys_.clear();
   if (gone_.size() < kMaxGone) gone_[node->hello.node_id()] = node->hello.role();
   spdlog::warn("node {} is gone: {}", node->hello.node_id(), std::string(why));
   return node->client;
@@ -158,6 +187,7 @@ void ClusterView::Publish() {
         registration.node->hello.role() == v1::NODE_ROLE_PREFILL ? next->prefill : next->decode;
     list.push_back(registration.node);
   }
+  next->caches = cache_keys_;
   next->gone = gone_;
   next->ended = ended_;
   snapshot_ = std::move(next);

@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,12 +16,14 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "proto/node.pb.h"
+#include "router/cache_index.h"
 #include "router/node_client.h"
 
 namespace baton::router {
 
 // A registered node at one moment. Immutable.
 struct Node {
+  uint64_t registration = 0;
   v1::NodeHello hello;
   v1::NodeLoad load;
   std::shared_ptr<NodeClient> client;
@@ -31,14 +35,16 @@ struct ClusterSnapshot {
   std::vector<std::shared_ptr<const Node>> prefill;
   std::vector<std::shared_ptr<const Node>> decode;
   std::map<std::string, v1::NodeRole> gone;  // names of nodes that were here and are not any more
-  bool ended = false;                        // LoseAll: none will come any more
+  // What block hashes are made of, apart from tokens and salt: (block_tokens, model fingerprint).
+  std::set<std::pair<int32_t, uint64_t>> caches;
+  bool ended = false;  // LoseAll: none will come any more
 
-  // The most tokens of one sequence that some prefill and some decode node both take; 0 where one
-  // of them is missing.
-  int64_t context_length() const;
-  // Empty when a prefill and a decode node are there that are not draining; otherwise a sentence
-  // about what is missing.
-  std::string Missing() const;
+  // The most tokens of one sequence that some decode node takes, and some prefill node too where
+  // they are needed; 0 where one of them is missing.
+  int64_t context_length(bool prefill_needed = true) const;
+  // Empty when a decode node is there that is not draining, and a prefill node too where they are
+  // needed; otherwise a sentence about what is missing.
+  std::string Missing(bool prefill_needed = true) const;
 };
 
 // Thread-safe.
@@ -47,8 +53,10 @@ class ClusterView {
   using ClientFactory =
       std::function<absl::StatusOr<std::shared_ptr<NodeClient>>(const v1::NodeHello& hello)>;
 
-  // A node silent for `node_timeout` is gone. `clock` must outlive the view.
-  ClusterView(absl::Duration node_timeout, const Clock& clock, ClientFactory factory);
+  // A node silent for `node_timeout` is gone. `clock` and `caches`, which hears of what nodes have
+  // cached, must outlive the view.
+  ClusterView(absl::Duration node_timeout, const Clock& clock, CacheIndex& caches,
+              ClientFactory factory);
   ~ClusterView();
 
   // Registers a node and returns the number of its registration. A node of the same name is
@@ -58,6 +66,9 @@ class ClusterView {
   absl::StatusOr<uint64_t> Join(const v1::NodeHello& hello) ABSL_LOCKS_EXCLUDED(mutex_);
   // NotFound when the registration has ended: the node was silent for too long or was replaced.
   absl::Status Report(uint64_t registration, const v1::NodeLoad& load) ABSL_LOCKS_EXCLUDED(mutex_);
+  // False where events were lost: the node should send all that it has.
+  bool ReportCache(uint64_t registration, const v1::CacheEvents& events)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // The node's stream ended. No effect on a registration that has been replaced.
   void Leave(uint64_t registration) ABSL_LOCKS_EXCLUDED(mutex_);
   // Drops nodes that have been silent for too long; to be called several times in node_timeout.
@@ -81,11 +92,13 @@ class ClusterView {
 
   const absl::Duration node_timeout_;
   const Clock& clock_;
+  CacheIndex& caches_;
   const ClientFactory factory_;
   mutable Mutex mutex_;
   uint64_t next_registration_ ABSL_GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, Registration> registrations_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, v1::NodeRole> gone_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::pair<int32_t, uint64_t>> cache_keys_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const ClusterSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
 };

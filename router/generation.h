@@ -38,6 +38,7 @@ struct Generation {
   bool add_special_tokens = true;      // BOS in front of plain text where the model wants it
   bool skip_special_tokens = true;     // control tokens are left out of the text
   bool add_generation_prompt = true;   // chat: ends with the header of the assistant's turn
+  std::string cache_salt;              // cached blocks are shared with requests of equal salt only
   bool echo = false;                   // the text starts with the prompt's
 };
 
@@ -65,9 +66,11 @@ struct Delta {
 // Where the time of a sequence went, as the nodes and the router measured it. Negative: not known.
 struct Timings {
   std::string prefill_node;
-  std::string decode_node;          // empty when no decode was needed
-  double queue_ms = -1;             // at the prefill node
-  double prefill_ms = -1;           // from its first step to the first token
+  std::string decode_node;               // empty when no decode was needed
+  std::string placement;                 // why it was prefilled where it was: a PlaceReasonName
+  double estimated_first_token_ms = -1;  // from dispatch, as the scheduler expected it
+  double queue_ms = -1;                  // at the prefill node
+  double prefill_ms = -1;                // from its first step to the first token
   double transfer_exposed_ms = -1;  // from the end of prefill compute to the acknowledged hand-over
   double decode_wait_ms = -1;       // from the hand-over to the first decode step
   double first_token_ms = -1;       // at the router, since the request arrived

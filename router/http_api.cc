@@ -121,7 +121,7 @@ HttpReply HttpApi::Health(const HttpRequest&) const {
 HttpReply HttpApi::Ready(const HttpRequest&) const {
   if (router_.admission.draining()) return ErrorReply(NotReady("The server is shutting down."));
   const auto cluster = router_.cluster.snapshot();
-  const std::string missing = cluster->Missing();
+  const std::string missing = cluster->Missing(router_.NeedsPrefillNodes());
   if (!missing.empty()) return ErrorReply(NotReady(missing));
   return {.body = Json{{"status", "ready"},
                        {"prefill_nodes", cluster->prefill.size()},
@@ -130,7 +130,8 @@ HttpReply HttpApi::Ready(const HttpRequest&) const {
 }
 
 HttpReply HttpApi::Metrics(const HttpRequest&) const {
-  return {.body = router_.metrics.Exposition(*router_.cluster.snapshot(), router_.model_id),
+  return {.body = router_.metrics.Exposition(*router_.cluster.snapshot(), router_.caches.stats(),
+                                             router_.model_id),
           .content_type = "text/plain; version=0.0.4; charset=utf-8"};
 }
 

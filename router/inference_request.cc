@@ -149,6 +149,10 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
       return InvalidParam("input", "One of text, token_ids and chat is required.");
   }
   generation->prompts.push_back(std::move(prompt));
+  if (!request.cache_salt().empty() && !IsCacheSalt(request.cache_salt())) {
+    check.Fail("cache_salt", "must be 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '-'.");
+  }
+  generation->cache_salt = request.cache_salt();
   generation->n = request.n() == 0 ? 1 : check.Integer("n", request.n(), 1, kMaxChoices);
   ReadSampling(request, vocab_size, check, generation);
   ReadStop(request, vocab_size, check, generation);

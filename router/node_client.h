@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "proto/decode.grpc.pb.h"
 #include "proto/prefill.grpc.pb.h"
+#include "router/learnt_line.h"
 #include "router/stream_call.h"
 
 namespace baton::router {
@@ -26,7 +27,9 @@ using DecodeCall = StreamCall<v1::DecodeEvent>;
 // Work that this router has sent to a node: the part that the node's load reports do not show yet,
 // and the part that has not come back. Thread-safe.
 struct SentWork {
-  std::atomic<int64_t> tokens_outstanding{0};  // prefill: prompts whose first token has not come
+  // Prompt tokens to compute, of prompts whose first token has not come: on a prefill node, and on
+  // a decode node that prefills.
+  std::atomic<int64_t> tokens_outstanding{0};
   std::atomic<int64_t> tokens_since_report{0};
   std::atomic<int64_t> sequences_outstanding{0};  // decode: open calls
   std::atomic<int64_t> sequences_since_report{0};
@@ -68,6 +71,8 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
   void Lose() ABSL_LOCKS_EXCLUDED(mutex_);
 
   SentWork& sent() { return sent_; }
+  // What was learnt of the node since it registered.
+  NodeRates& rates() { return rates_; }
 
  private:
   template <typename Call, typename Starter>
@@ -79,6 +84,7 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
   std::unique_ptr<v1::Decode::Stub> decode_;
   OpenCalls* open_calls_;
   SentWork sent_;
+  NodeRates rates_;
   Mutex mutex_;
   bool lost_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<AnyCall*, std::weak_ptr<AnyCall>> calls_ ABSL_GUARDED_BY(mutex_);

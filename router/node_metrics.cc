@@ -30,6 +30,9 @@ constexpr NodeValue kNodeValues[] = {
     {"baton_node_prompt_tokens_computed_total", "counter",
      "Prompt tokens computed since the node's start",
      [](const v1::NodeLoad& load) { return double(load.prompt_tokens_computed()); }},
+    {"baton_node_prompt_tokens_cached_total", "counter",
+     "Prompt tokens found in the prefix cache since the node's start",
+     [](const v1::NodeLoad& load) { return double(load.prompt_tokens_cached()); }},
     {"baton_node_kv_sent_bytes_total", "counter", "Keys and values sent",
      [](const v1::NodeLoad& load) { return double(load.kv_bytes_sent()); }},
     {"baton_node_kv_received_bytes_total", "counter", "Keys and values received",
@@ -52,14 +55,15 @@ absl::string_view RoleName(v1::NodeRole role) {
 absl::string_view RoleOf(const Node& node) { return RoleName(node.hello.role()); }
 
 void WriteBlocks(const std::vector<const Node*>& nodes, MetricsText* text) {
-  text->Family(
-      "baton_node_kv_blocks", "gauge",
-      "KV blocks of a node: free, used by running sequences, leased for a hand-over, total");
+  text->Family("baton_node_kv_blocks", "gauge",
+               "KV blocks of a node: free, used by running sequences, leased for a hand-over, "
+               "cached, total");
   for (const Node* node : nodes) {
     const v1::NodeLoad& load = node->load;
     const std::pair<absl::string_view, int32_t> states[] = {{"free", load.blocks_free()},
                                                             {"used", load.blocks_used()},
                                                             {"leased", load.blocks_leased()},
+                                                            {"cached", load.blocks_cached()},
                                                             {"total", load.blocks_total()}};
     for (const auto& [state, blocks] : states) {
       text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}, {"state", state}},

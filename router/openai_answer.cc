@@ -31,7 +31,10 @@ void AppendTimings(const Timings& timings, std::string* out) {
   AppendJsonString(timings.prefill_node, out);
   *out += ",\"decode_node\":";
   AppendJsonString(timings.decode_node, out);
+  *out += ",\"placement\":";
+  AppendJsonString(timings.placement, out);
   const std::pair<absl::string_view, double> times[] = {
+      {"estimated_first_token_ms", timings.estimated_first_token_ms},
       {"queue_ms", timings.queue_ms},
       {"prefill_ms", timings.prefill_ms},
       {"transfer_exposed_ms", timings.transfer_exposed_ms},

@@ -1,7 +1,9 @@
 #include "router/openai_api.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "router/api/chat_fields.h"
@@ -13,6 +15,7 @@ namespace baton::router {
 namespace {
 
 constexpr size_t kMaxIdBytes = 1024;
+constexpr size_t kMaxSaltBytes = 64;
 constexpr int32_t kMaxInt = std::numeric_limits<int32_t>::max();
 
 void ReadStop(FieldReader& fields, Generation* generation) {
@@ -138,11 +141,23 @@ void ReadStreamOptions(FieldReader& fields, AnswerShape* shape) {
   fields.Take(inner.error());
 }
 
+// Letters that are safe wherever a salt is written: in logs, in keys of metrics.
+void ReadCacheSalt(FieldReader& fields, Generation* generation) {
+  const std::optional<std::string> salt = fields.String("cache_salt", kMaxIdBytes);
+  if (!salt) return;
+  if (!IsCacheSalt(*salt)) {
+    return fields.Fail("cache_salt", absl::StrCat("must be 1 to ", kMaxSaltBytes,
+                                                  " characters of A-Z, a-z, 0-9, '_', '.', '-'."));
+  }
+  generation->cache_salt = *salt;
+}
+
 // What both endpoints have in common. Reads max_tokens before.
 void ReadCommon(FieldReader& fields, int32_t vocab_size, ApiRequest* request) {
   Generation& generation = request->generation;
   generation.model = fields.String("model", kMaxIdBytes).value_or("");
   fields.String("user", kMaxIdBytes);
+  ReadCacheSalt(fields, &generation);
   ReadStreamOptions(fields, &request->shape);
   generation.n = static_cast<int32_t>(fields.Integer("n", 1, kMaxChoices).value_or(1));
   const auto best_of = fields.Integer("best_of", 1, kMaxChoices);
@@ -227,6 +242,13 @@ void ApplyLogprobs(ApiRequest* request) {
 }
 
 }  // namespace
+
+bool IsCacheSalt(absl::string_view salt) {
+  if (salt.empty() || salt.size() > kMaxSaltBytes) return false;
+  return std::all_of(salt.begin(), salt.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
+  });
+}
 
 std::optional<ApiError> ParseBody(absl::string_view text, Json* body) {
   if (NestingDepth(text) > kMaxJsonDepth) {

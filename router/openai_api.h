@@ -41,6 +41,9 @@ struct ApiRequest {
   AnswerShape shape;
 };
 
+// Whether `salt` may be a cache_salt: [A-Za-z0-9_.-]{1,64}.
+bool IsCacheSalt(absl::string_view salt);
+
 // Parses text into a JSON object. 400 for anything else, without quoting the body.
 std::optional<ApiError> ParseBody(absl::string_view text, Json* body);
 

@@ -9,6 +9,9 @@
 namespace baton::router {
 namespace {
 
+// Messages of cache events after which a node that has not sent a reset is asked for it again.
+constexpr uint64_t kAskAgainAfter = 64;
+
 grpc::Status ToGrpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
 }
@@ -49,7 +52,7 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
     StartRead(&report_);
   }
 
-  void OnWriteDone(bool) override {}
+  void OnWriteDone(bool) override { writing_ = false; }
   void OnCancel() override { End(grpc::Status::CANCELLED); }
 
   void OnDone() override {
@@ -70,13 +73,29 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
       absl::StatusOr<uint64_t> registration = cluster_.Join(report_.hello());
       if (!registration.ok()) return registration.status();
       registration_ = *registration;
+      writing_ = true;
       reply_.set_accepted(true);
       StartWrite(&reply_);
       return absl::OkStatus();
     }
-    if (!report_.has_load()) return absl::OkStatus();
     if (registration_ == 0) return absl::InvalidArgumentError("a stream begins with a hello");
+    if (report_.has_cache()) {
+      if (!cluster_.ReportCache(registration_, report_.cache())) AskForCache();
+      return absl::OkStatus();
+    }
+    if (!report_.has_load()) return absl::OkStatus();
     return cluster_.Report(registration_, report_.load());
+  }
+
+  // Once a gap: until the reset comes, every further message would be another reason to ask. A
+  // write that is still under way asks already, or is the first reply, after which the next message
+  // asks.
+  void AskForCache() {
+    if (report_.cache().sequence() < asked_until_ || writing_.exchange(true)) return;
+    asked_until_ = report_.cache().sequence() + kAskAgainAfter;
+    reply_.set_accepted(true);
+    reply_.set_resend_cache(true);
+    StartWrite(&reply_);
   }
 
   ClusterView& cluster_;
@@ -84,6 +103,8 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
   v1::NodeReport report_;
   v1::RouterReply reply_;
   uint64_t registration_ = 0;
+  uint64_t asked_until_ = 0;  // sequence number of cache events
+  std::atomic<bool> writing_{false};
   std::atomic<bool> ended_{false};
 };
 

@@ -51,7 +51,7 @@ void RequestFlow::Begin() {
     return Done(UnknownModel(generation_.model));
   }
   if (auto error = router_.admission.Admit(&slot_)) return Done(std::move(error));
-  const std::string missing = router_.cluster.snapshot()->Missing();
+  const std::string missing = router_.cluster.snapshot()->Missing(router_.NeedsPrefillNodes());
   if (!missing.empty()) return Done(NotReady(missing));
   const bool inline_work =
       PromptBytes(generation_) <= kInlineBytes && !generation_.sampling.has_grammar();
@@ -120,6 +120,7 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
     spec.prompt = std::make_shared<const std::vector<int32_t>>(std::move(prompt.ids));
     spec.echo = std::move(prompt.echo);
     spec.sampling = encoded.sampling;
+    spec.cache_salt = generation_.cache_salt;
     spec.stop = generation_.stop;
     const int64_t room = context - length;
     const int64_t wanted = spec.stop.max_tokens() > 0 ? spec.stop.max_tokens() : room;
@@ -217,10 +218,10 @@ void RequestFlow::Log(const std::optional<ApiError>& error) const {
   }
   spdlog::info(
       "request {} outcome={} prompt_tokens={} output_tokens={} ttft_ms={:.2f} "
-      "total_ms={:.1f} prefill={} decode={} retries={}",
+      "total_ms={:.1f} prefill={} decode={} placed={} cached_tokens={} retries={}",
       generation_.request_id, cut_by_length_ ? "length" : "stop", usage_.prompt_tokens,
       usage_.completion_tokens, Ms(last_end_.first_token), total_ms, last_end_.prefill_node,
-      last_end_.decode_node, last_end_.retries);
+      last_end_.decode_node, last_end_.timings.placement, usage_.cached_tokens, last_end_.retries);
 }
 
 }  // namespace baton::router

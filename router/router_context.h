@@ -12,10 +12,12 @@
 #include "proto/config.pb.h"
 #include "router/admission.h"
 #include "router/api/structured_output.h"
+#include "router/cache_index.h"
 #include "router/cluster_view.h"
 #include "router/event_loops.h"
 #include "router/lease_renewer.h"
 #include "router/router_metrics.h"
+#include "router/scheduler.h"
 
 namespace baton::router {
 
@@ -28,6 +30,8 @@ struct RouterContext {
   int64_t created_s;             // start of the process, seconds since 1970
   EventLoops& loops;
   ClusterView& cluster;
+  const CacheIndex& caches;
+  SchedulePolicy policy;
   Admission& admission;
   LeaseRenewer& leases;
   RouterMetrics& metrics;
@@ -36,10 +40,13 @@ struct RouterContext {
   GrammarCheck& grammars;
   std::atomic<uint64_t> turn{0};  // grows with each pick
 
+  // Whether nothing can be served without a prefill node.
+  bool NeedsPrefillNodes() const { return policy.disaggregate == Disaggregate::kAlways; }
+
   // The most tokens of one sequence: what the nodes take, or what the model says while there are
   // none.
   int64_t ContextLength() const {
-    const int64_t nodes = cluster.snapshot()->context_length();
+    const int64_t nodes = cluster.snapshot()->context_length(NeedsPrefillNodes());
     return nodes > 0 ? nodes : model_context_length;
   }
 };

@@ -59,7 +59,9 @@ RouterMetrics::RouterMetrics()
       transfer_exposed(kTokenBounds),
       decode(kRequestBounds),
       dispatch(kOverheadBounds),
-      relay(kOverheadBounds) {}
+      relay(kOverheadBounds),
+      first_token_error(kLatencyBounds),
+      inter_token_error(kTokenBounds) {}
 
 void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) const {
   WriteAll(
@@ -85,8 +87,34 @@ void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) 
         &dispatch},
        {"baton_router_relay_seconds", "",
         "Router: from a token's arrival from a node until it is handed to the client's stream",
-        &relay}},
+        &relay},
+       {"baton_first_token_estimate_error_seconds", "",
+        "How far the scheduler's estimate of the time from dispatch to the first token was off",
+        &first_token_error},
+       {"baton_inter_token_estimate_error_seconds", "",
+        "How far the scheduler's estimate of the mean time between tokens was off",
+        &inter_token_error}},
       model, text);
+}
+
+void RouterMetrics::WriteScheduling(const CacheIndex::Stats& caches, MetricsText* text) const {
+  text->Family("baton_placements_total", "counter",
+               "Attempts by where their prompt was computed (prefill or decode node) and why");
+  for (size_t i = 0; i < kPlaceReasons; ++i) {
+    const PlaceReason reason = static_cast<PlaceReason>(i);
+    text->Sample(
+        {{"prefill", IsLocal(reason) ? "decode" : "prefill"}, {"reason", PlaceReasonName(reason)}},
+        static_cast<double>(placements[i].value()));
+  }
+  text->Family("baton_cache_index_blocks", "gauge",
+               "Cached blocks that the router knows of, over all nodes");
+  text->Sample({}, static_cast<double>(caches.entries));
+  text->Family("baton_cache_index_gaps_total", "counter",
+               "Times that a node's cache events lost a message");
+  text->Sample({}, static_cast<double>(caches.gaps));
+  text->Family("baton_cache_index_ignored_total", "counter",
+               "Blocks that cache_index_entries left no room for");
+  text->Sample({}, static_cast<double>(caches.ignored));
 }
 
 void RouterMetrics::WriteScalars(const ClusterSnapshot& cluster, absl::string_view model,
@@ -125,10 +153,12 @@ void RouterMetrics::WriteScalars(const ClusterSnapshot& cluster, absl::string_vi
 }
 
 std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
+                                      const CacheIndex::Stats& caches,
                                       absl::string_view model) const {
   MetricsText text;
   WriteHistograms(model, &text);
   WriteScalars(cluster, model, &text);
+  WriteScheduling(caches, &text);
   WriteNodeMetrics(cluster, &text);
   return text.Take();
 }

@@ -7,6 +7,7 @@
 
 #include "router/cluster_view.h"
 #include "router/metrics.h"
+#include "router/scheduler.h"
 
 namespace baton::router {
 
@@ -34,20 +35,27 @@ struct RouterMetrics {
   Histogram dispatch;
   Histogram relay;
 
+  // How far the scheduler's estimates were off: |estimated - measured|, seconds.
+  Histogram first_token_error;
+  Histogram inter_token_error;
+
   Counter prompt_tokens;
   Counter generation_tokens;
   std::array<Counter, kRequestResults> requests;
   Counter prefill_retries;
   Counter decode_retries;
+  std::array<Counter, kPlaceReasons> placements;  // by PlaceReason
   // Sequences before and after their first token.
   std::atomic<int64_t> waiting{0};
   std::atomic<int64_t> running{0};
 
-  // The exposition, with the load of every node of `cluster`.
-  std::string Exposition(const ClusterSnapshot& cluster, absl::string_view model) const;
+  // The exposition, with the load of every node of `cluster` and the size of the cache index.
+  std::string Exposition(const ClusterSnapshot& cluster, const CacheIndex::Stats& caches,
+                         absl::string_view model) const;
 
  private:
   void WriteHistograms(absl::string_view model, MetricsText* text) const;
+  void WriteScheduling(const CacheIndex::Stats& caches, MetricsText* text) const;
   void WriteScalars(const ClusterSnapshot& cluster, absl::string_view model,
                     MetricsText* text) const;
 };

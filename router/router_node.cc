@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "models/gguf/gguf_file.h"
+#include "router/candidates.h"
 #include "server/tls.h"
 
 namespace baton::router {
@@ -34,7 +35,9 @@ absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
 }  // namespace
 
 RouterNode::RouterNode(const v1::RouterConfig& config)
-    : config_(config), admission_(config.max_running()) {}
+    : config_(config),
+      caches_(static_cast<size_t>(config.scheduler().cache_index_entries())),
+      admission_(config.max_running()) {}
 
 absl::StatusOr<std::unique_ptr<RouterNode>> RouterNode::Start(const v1::RouterConfig& config,
                                                               const HttpLimits& limits) {
@@ -58,7 +61,7 @@ absl::Status RouterNode::LoadModel() {
 
 void RouterNode::MakeCluster() {
   cluster_ = std::make_unique<ClusterView>(
-      absl::Milliseconds(config_.node_timeout_ms()), SystemClock::Get(),
+      absl::Milliseconds(config_.node_timeout_ms()), SystemClock::Get(), caches_,
       [this](const v1::NodeHello& hello) -> absl::StatusOr<std::shared_ptr<NodeClient>> {
         BATON_ASSIGN_OR_RETURN(const auto credentials,
                                server::ChannelCredentials(TlsOf(config_), hello.address()));
@@ -87,6 +90,8 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
                                    .created_s = absl::ToUnixSeconds(absl::Now()),
                                    .loops = *loops_,
                                    .cluster = *cluster_,
+                                   .caches = caches_,
+                                   .policy = PolicyFrom(config_.scheduler()),
                                    .admission = admission_,
                                    .leases = *leases_,
                                    .metrics = metrics_,

@@ -55,6 +55,7 @@ class RouterNode {
   SystemRng rng_;
   OpenCalls open_calls_;
   RouterMetrics metrics_;
+  CacheIndex caches_;
   Admission admission_;
   std::unique_ptr<ClusterView> cluster_;
   // Everything that the loops run refers to what stands above, so that they go first.

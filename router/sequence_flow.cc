@@ -1,4 +1,5 @@
-// The attempts: nodes, calls, failures. What happens to tokens is in sequence_tokens.cc.
+// The attempts: what becomes of calls, failures, the end. Where an attempt runs is in
+// sequence_placement.cc, what happens to tokens in sequence_tokens.cc.
 #include "router/sequence_flow.h"
 
 #include <spdlog/spdlog.h>
@@ -7,49 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
-#include "router/scheduler.h"
 
 namespace baton::router {
-namespace {
-
-std::string MintTicketId(Rng& rng) {
-  std::string id;
-  for (int word = 0; word < 2; ++word) {
-    const uint64_t bits = rng.Next();
-    for (int byte = 0; byte < 8; ++byte) id.push_back(static_cast<char>(bits >> (8 * byte)));
-  }
-  return id;
-}
-
-PrefillCandidate PrefillCandidateOf(const Node& node, bool tried) {
-  const SentWork& sent = node.client->sent();
-  PrefillCandidate candidate;
-  candidate.queued_tokens =
-      std::max(sent.tokens_outstanding.load(),
-               node.load.prompt_tokens_queued() + sent.tokens_since_report.load());
-  candidate.tokens_per_s = node.load.prefill_tokens_per_s();
-  candidate.context_length = node.hello.context_length();
-  candidate.available = !tried && !node.load.draining();
-  return candidate;
-}
-
-DecodeCandidate DecodeCandidateOf(const Node& node, bool tried) {
-  const SentWork& sent = node.client->sent();
-  const v1::NodeLoad& load = node.load;
-  DecodeCandidate candidate;
-  candidate.blocks_free = load.blocks_free() - sent.blocks_since_report.load();
-  candidate.blocks_total = load.blocks_total();
-  candidate.sequences = std::max(
-      sent.sequences_outstanding.load(),
-      load.sequences_running() + load.sequences_waiting() + sent.sequences_since_report.load());
-  candidate.block_tokens = node.hello.layout().block_tokens();
-  candidate.context_length = node.hello.context_length();
-  candidate.available = !tried && !load.draining();
-  return candidate;
-}
-
-}  // namespace
 
 SequenceFlow::SequenceFlow(RouterContext& router, Executor executor, SequenceSpec spec,
                            SequenceListener* listener)
@@ -67,106 +27,6 @@ SequenceFlow::~SequenceFlow() { Cancel(); }
 
 absl::Duration SequenceFlow::Remaining() const {
   return std::max(spec_.deadline - router_.clock.Now(), absl::Milliseconds(1));
-}
-
-std::vector<int32_t> SequenceFlow::PromptSoFar() const {
-  std::vector<int32_t> tokens = *spec_.prompt;
-  tokens.insert(tokens.end(), output_.begin(), output_.begin() + resumed_);
-  return tokens;
-}
-
-void SequenceFlow::Attempt() {
-  resumed_ = static_cast<int32_t>(output_.size());
-  early_.clear();
-  decode_finished_.reset();
-  const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
-  const bool decodes = TokensLeft() > 1;
-  if (decodes && !PickDecodeNode(*cluster)) return FailForLackOfNodes(*cluster, "decode node");
-  if (!PickPrefillNode(*cluster)) return FailForLackOfNodes(*cluster, "prefill node");
-  if (decodes) {
-    StartDecode();
-  } else {
-    StartPrefill();
-  }
-}
-
-bool SequenceFlow::PickDecodeNode(const ClusterSnapshot& cluster) {
-  std::vector<DecodeCandidate> candidates;
-  for (const auto& node : cluster.decode) {
-    candidates.push_back(DecodeCandidateOf(*node, tried_.count(node->client) > 0));
-  }
-  const auto pick = PickDecode(candidates, static_cast<int64_t>(spec_.prompt->size()) + resumed_,
-                               router_.turn.fetch_add(1));
-  if (pick) decode_node_ = cluster.decode[*pick];
-  return pick.has_value();
-}
-
-bool SequenceFlow::PickPrefillNode(const ClusterSnapshot& cluster) {
-  std::vector<PrefillCandidate> candidates;
-  for (const auto& node : cluster.prefill) {
-    candidates.push_back(PrefillCandidateOf(*node, tried_.count(node->client) > 0));
-  }
-  const auto pick = PickPrefill(candidates, static_cast<int64_t>(spec_.prompt->size()) + resumed_,
-                                router_.turn.fetch_add(1));
-  if (pick) prefill_node_ = cluster.prefill[*pick];
-  return pick.has_value();
-}
-
-void SequenceFlow::StartDecode() {
-  ticket_.set_id(MintTicketId(router_.rng));
-  ticket_.set_epoch(1);
-  v1::DecodeRequest request;
-  request.set_request_id(spec_.request_id);
-  const std::vector<int32_t> prompt = PromptSoFar();
-  request.mutable_prompt()->Add(prompt.begin(), prompt.end());
-  request.set_first_index(resumed_);
-  *request.mutable_sampling() = spec_.sampling;
-  *request.mutable_stop() = spec_.stop;
-  *request.mutable_ticket() = ticket_;
-  *request.mutable_layout() = prefill_node_->hello.layout();
-  SentWork& sent = decode_node_->client->sent();
-  sent.sequences_outstanding.fetch_add(1);
-  sent.sequences_since_report.fetch_add(1);
-  const int64_t block_tokens = decode_node_->hello.layout().block_tokens();
-  sent.blocks_since_report.fetch_add((static_cast<int64_t>(prompt.size()) + block_tokens) /
-                                     block_tokens);
-  decode_counted_ = true;
-  auto self = shared_from_this();
-  decode_ = decode_node_->client->Generate(
-      request, Remaining(), executor_,
-      [self](v1::DecodeEvent event, absl::Time received) {
-        self->OnDecodeEvent(std::move(event), received);
-      },
-      [self](const absl::Status& status) { self->OnDecodeEnd(status); });
-}
-
-void SequenceFlow::StartPrefill() {
-  v1::PrefillRequest request;
-  request.set_request_id(spec_.request_id);
-  const std::vector<int32_t> prompt = PromptSoFar();
-  request.mutable_prompt()->Add(prompt.begin(), prompt.end());
-  request.set_first_index(resumed_);
-  *request.mutable_sampling() = spec_.sampling;
-  *request.mutable_stop() = spec_.stop;
-  if (TokensLeft() > 1) {
-    v1::HandOver* hand_over = request.mutable_hand_over();
-    hand_over->set_decode_address(decode_node_->hello.address());
-    hand_over->set_decode_incarnation(decode_node_->hello.incarnation());
-    *hand_over->mutable_ticket() = ticket_;
-    hand_over->set_first_missing_block(leased_.first_missing_block());
-  }
-  prefill_tokens_sent_ = static_cast<int64_t>(prompt.size());
-  SentWork& sent = prefill_node_->client->sent();
-  sent.tokens_outstanding.fetch_add(prefill_tokens_sent_);
-  sent.tokens_since_report.fetch_add(prefill_tokens_sent_);
-  auto self = shared_from_this();
-  prefill_ = prefill_node_->client->Run(
-      request, Remaining(), executor_,
-      [self](v1::PrefillEvent event, absl::Time received) {
-        self->OnPrefillEvent(std::move(event), received);
-      },
-      [self](const absl::Status& status) { self->OnPrefillEnd(status); });
-  router_.metrics.dispatch.Observe(absl::ToDoubleSeconds(router_.clock.Now() - spec_.arrived));
 }
 
 void SequenceFlow::OnDecodeEnd(const absl::Status& status) {
@@ -242,7 +102,7 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   // The lease stays; the new epoch shuts the frames of the old prefill node out. Tokens that come
   // twice are dropped by their index.
   const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
-  if (!PickPrefillNode(*cluster)) {
+  if (!PlacePrefillAgain(*cluster)) {
     DropDecode();
     return FailForLackOfNodes(*cluster, "prefill node");
   }
@@ -275,7 +135,7 @@ void SequenceFlow::FailForLackOfNodes(const ClusterSnapshot& cluster, absl::stri
   if (saw_full_ && output_.empty())
     return Fail(Full(absl::StrCat("Every ", role, " is full.")), true);
   if (last_error_) return Fail(*last_error_);
-  const std::string missing = cluster.Missing();
+  const std::string missing = cluster.Missing(router_.NeedsPrefillNodes());
   if (!missing.empty()) return Fail(NotReady(missing));
   Fail(InvalidParam("prompt",
                     absl::StrCat("The prompt has ", spec_.prompt->size(), " tokens; no ", role,
@@ -305,7 +165,8 @@ void SequenceFlow::End(SequenceEnd end) {
   // cancelled.
   const bool natural = !end.error && !text_.stopped();
   if (!natural) DropPrefill();
-  if (!natural || static_cast<int32_t>(output_.size()) <= resumed_ + 1) DropDecode();
+  const bool handed_over = static_cast<int32_t>(output_.size()) > resumed_ + 1;
+  if (!natural || (!handed_over && prefill_node_)) DropDecode();
   ReleaseLease();
   ReleasePrefillWork();
   end.choice = spec_.choice;
@@ -315,6 +176,7 @@ void SequenceFlow::End(SequenceEnd end) {
   end.first_token = first_token_;
   if (prefill_node_) end.prefill_node = prefill_node_->hello.node_id();
   if (decode_node_) end.decode_node = decode_node_->hello.node_id();
+  if (natural) ObserveEnd();
   end.timings = timings_;
   end.timings.prefill_node = end.prefill_node;
   end.timings.decode_node = end.decode_node;
@@ -339,6 +201,7 @@ void SequenceFlow::Cancel() {
 
 void SequenceFlow::DropDecode() {
   ReleaseLease();
+  if (!prefill_node_) ReleasePrefillWork();
   if (decode_counted_) {
     decode_node_->client->sent().sequences_outstanding.fetch_sub(1);
     decode_counted_ = false;
@@ -359,8 +222,8 @@ void SequenceFlow::ReleaseLease() {
 
 void SequenceFlow::ReleasePrefillWork() {
   if (prefill_tokens_sent_ == 0) return;
-  prefill_node_->client->sent().tokens_outstanding.fetch_sub(
-      std::exchange(prefill_tokens_sent_, 0));
+  const std::shared_ptr<const Node>& node = prefill_node_ ? prefill_node_ : decode_node_;
+  node->client->sent().tokens_outstanding.fetch_sub(std::exchange(prefill_tokens_sent_, 0));
 }
 
 }  // namespace baton::router

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "router/generation.h"
 #include "router/router_context.h"
+#include "router/scheduler.h"
 #include "router/text_stream.h"
 
 namespace baton::router {
@@ -23,6 +24,7 @@ struct SequenceSpec {
   std::string request_id;
   int32_t choice = 0;
   std::shared_ptr<const std::vector<int32_t>> prompt;
+  std::string cache_salt;
   std::string echo;             // goes before the text of the first token
   v1::SamplingParams sampling;  // with its seed
   v1::StopParams stop;          // max_tokens >= 1, within the context
@@ -80,8 +82,13 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   // Output tokens that this attempt has to bring; with one, no decode node is needed.
   int32_t TokensLeft() const { return spec_.stop.max_tokens() - resumed_; }
   std::vector<int32_t> PromptSoFar() const;
-  bool PickDecodeNode(const ClusterSnapshot& cluster);
-  bool PickPrefillNode(const ClusterSnapshot& cluster);
+  Placement WhatToPlace() const;
+  // Asks the scheduler. False when no node takes the sequence: then it has failed, or waits.
+  bool Place(const ClusterSnapshot& cluster);
+  // The same for the prefill node alone, under the lease that is there.
+  bool PlacePrefillAgain(const ClusterSnapshot& cluster);
+  // Counts the prompt as sent to `node`.
+  void CountPrefillWork(const Node& node);
   void StartDecode();
   void StartPrefill();
 
@@ -99,6 +106,10 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   void FinishAsNodeSays(v1::FinishReason reason);
   bool EndsSequence(int32_t id) const;
   void ObserveToken(absl::Time now);
+  // What a prefill on `node` took, as it measured it.
+  void ObservePrefill(const Node& node, double queue_seconds, double prefill_seconds,
+                      int64_t cached_tokens, absl::Time received);
+  void ObserveEnd();
 
   void Finish(v1::FinishReason reason);
   void Fail(ApiError error, bool full = false);
@@ -121,14 +132,20 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   TextStream text_;
 
   std::shared_ptr<const Node> decode_node_;
-  std::shared_ptr<const Node> prefill_node_;
+  std::shared_ptr<const Node> prefill_node_;  // none: the decode node computes the prompt itself
   std::shared_ptr<DecodeCall> decode_;
   std::shared_ptr<PrefillCall> prefill_;
   v1::Ticket ticket_;
   v1::DecodeLeased leased_;
-  bool lease_pending_ = false;       // leased, and not committed yet
-  int64_t prefill_tokens_sent_ = 0;  // counted in the prefill node's SentWork
-  bool decode_counted_ = false;      // counted in the decode node's SentWork
+  bool lease_pending_ = false;  // leased, and not committed yet
+  // Counted in the SentWork of the node that computes the prompt, until its first token has come.
+  int64_t prefill_tokens_sent_ = 0;
+  int64_t tokens_ahead_ = 0;       // that waited there before this prompt
+  int64_t tokens_to_compute_ = 0;  // of this prompt, less what is believed to be cached there
+  absl::Time placed_at_;
+  double estimated_ttft_s_ = -1;  // from placed_at_
+  double estimated_tpot_s_ = -1;
+  bool decode_counted_ = false;  // counted in the decode node's SentWork
   std::set<std::shared_ptr<NodeClient>> tried_;
   int32_t retries_ = 0;
   int32_t resumed_ = 0;            // output tokens that the current attempt continues from

@@ -1,5 +1,6 @@
 // SequenceFlow: what the nodes send, put in order and turned into text.
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -43,9 +44,10 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       }
       break;
     case v1::DecodeEvent::kPrefilled:
-      timings_.queue_ms = 1e3 * event.prefilled().queue_seconds();
-      timings_.prefill_ms = 1e3 * event.prefilled().prefill_seconds();
-      cached_tokens_ = event.prefilled().cached_tokens();
+      ReleasePrefillWork();
+      ObservePrefill(*decode_node_, event.prefilled().queue_seconds(),
+                     event.prefilled().prefill_seconds(), event.prefilled().cached_tokens(),
+                     received);
       break;
     case v1::DecodeEvent::KIND_NOT_SET:
       break;
@@ -55,21 +57,21 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
 void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   const auto self = shared_from_this();
   if (event.has_handed()) {
-    router_.metrics.transfer_exposed.Observe(event.handed().transfer_exposed_seconds());
-    timings_.transfer_exposed_ms = 1e3 * event.handed().transfer_exposed_seconds();
+    const double exposed = event.handed().transfer_exposed_seconds();
+    router_.metrics.transfer_exposed.Observe(exposed);
+    timings_.transfer_exposed_ms = 1e3 * exposed;
+    const double bytes = static_cast<double>(event.handed().kv_bytes());
+    for (const auto* node : {prefill_node_.get(), decode_node_.get()}) {
+      if (node != nullptr) node->client->rates().transfer.Observe(bytes, exposed, received);
+    }
     ReleaseLease();
     return;
   }
   if (!event.has_first_token() || ended_) return;
   const v1::PrefillFirstToken& first = event.first_token();
   ReleasePrefillWork();
-  if (output_.empty()) {
-    router_.metrics.queue.Observe(first.queue_seconds());
-    router_.metrics.prefill.Observe(first.prefill_seconds());
-    timings_.queue_ms = 1e3 * first.queue_seconds();
-    timings_.prefill_ms = 1e3 * first.prefill_seconds();
-    cached_tokens_ = first.cached_tokens();
-  }
+  ObservePrefill(*prefill_node_, first.queue_seconds(), first.prefill_seconds(),
+                 first.cached_tokens(), received);
   Accept(first.token(), received);
   if (ended_) return;
   if (first.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
@@ -167,6 +169,33 @@ void SequenceFlow::FinishAsNodeSays(v1::FinishReason reason) {
   const v1::FinishReason finish = delta.finish;
   listener_->OnSequenceDelta(std::move(delta), 0);
   Finish(finish);
+}
+
+void SequenceFlow::ObservePrefill(const Node& node, double queue_seconds, double prefill_seconds,
+                                  int64_t cached_tokens, absl::Time received) {
+  const int64_t prompt = static_cast<int64_t>(spec_.prompt->size()) + resumed_;
+  const int64_t ahead = tokens_ahead_ + std::max<int64_t>(prompt - cached_tokens, 1);
+  node.client->rates().prefill.Observe(static_cast<double>(ahead), queue_seconds + prefill_seconds,
+                                       received);
+  if (estimated_ttft_s_ >= 0) {
+    const double measured = absl::ToDoubleSeconds(received - placed_at_);
+    router_.metrics.first_token_error.Observe(std::abs(estimated_ttft_s_ - measured));
+  }
+  if (!output_.empty()) return;  // a sequence that goes on elsewhere had its first token before
+  router_.metrics.queue.Observe(queue_seconds);
+  router_.metrics.prefill.Observe(prefill_seconds);
+  timings_.queue_ms = 1e3 * queue_seconds;
+  timings_.prefill_ms = 1e3 * prefill_seconds;
+  cached_tokens_ = static_cast<int32_t>(cached_tokens);
+}
+
+void SequenceFlow::ObserveEnd() {
+  // A few tokens say little about a mean; those of several attempts are not of one node.
+  constexpr size_t kTokensMin = 8;
+  if (estimated_tpot_s_ < 0 || resumed_ > 0 || output_.size() < kTokensMin) return;
+  const double measured = absl::ToDoubleSeconds(last_token_ - first_token_at_) /
+                          static_cast<double>(output_.size() - 1);
+  router_.metrics.inter_token_error.Observe(std::abs(estimated_tpot_s_ - measured));
 }
 
 void SequenceFlow::ObserveToken(absl::Time now) {

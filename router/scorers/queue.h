@@ -1,15 +1,11 @@
-// How soon a prefill node would start on a prompt.
+// How soon a node would start on a prompt.
 #pragma once
 
-#include <cstdint>
+#include <algorithm>
 
 namespace baton::router {
 
-// Seconds until `queued_tokens` waiting tokens and `prompt_tokens` new ones are computed at
-// `tokens_per_s`. REQUIRES: tokens_per_s > 0.
-double ExpectedPrefillSeconds(int64_t queued_tokens, int64_t prompt_tokens, double tokens_per_s);
-
-// 1 for no wait, falling towards 0 as the wait grows: 1 / (1 + seconds).
-double QueueScore(double expected_seconds);
+// 1 for no wait, falling towards 0 as it grows: 1 / (1 + seconds).
+inline double QueueScore(double wait_seconds) { return 1.0 / (1.0 + std::max(wait_seconds, 0.0)); }
 
 }  // namespace baton::router

@@ -98,6 +98,11 @@ void FakeNode::Kill() {
   server_->Wait();
 }
 
+void FakeNode::SendCache(v1::CacheEvents events) {
+  MutexLock lock(mutex_);
+  cache_events_.push_back(std::move(events));
+}
+
 void FakeNode::SetScript(NodeScript script) {
   MutexLock lock(mutex_);
   script_ = std::move(script);
@@ -169,6 +174,7 @@ grpc::Status FakeNode::Run(grpc::ServerContext* context, const v1::PrefillReques
   first->set_prompt_tokens(static_cast<int32_t>(prompt.size()));
   first->set_queue_seconds(0.001);
   first->set_prefill_seconds(0.002);
+  first->set_cached_tokens(script.cached_tokens);
   if (EndsWith(script, request->stop(), first->token().id())) {
     first->set_finish_reason(v1::FINISH_REASON_STOP);
   } else if (request->stop().max_tokens() == request->first_index() + 1) {
@@ -197,6 +203,7 @@ grpc::Status FakeNode::Generate(grpc::ServerContext* context, const v1::DecodeRe
   while (script.never_leases) {
     if (!Pause(context, 10)) return grpc::Status::CANCELLED;
   }
+  if (request->prefill_here()) return PrefillHere(context, script, *request, writer);
   v1::DecodeEvent event;
   event.mutable_leased()->set_lease_timeout_ms(script.lease_timeout_ms);
   writer->Write(event);
@@ -204,16 +211,27 @@ grpc::Status FakeNode::Generate(grpc::ServerContext* context, const v1::DecodeRe
   while (wire_->CommittedEpoch(request->ticket().id()) == 0) {
     if (!Pause(context, 2)) return grpc::Status::CANCELLED;
   }
-  return Stream(context, script, *request, writer);
+  return Stream(context, script, *request, request->first_index() + 1, writer);
+}
+
+grpc::Status FakeNode::PrefillHere(grpc::ServerContext* context, const NodeScript& script,
+                                   const v1::DecodeRequest& request,
+                                   grpc::ServerWriter<v1::DecodeEvent>* writer) {
+  if (!Pause(context, script.first_token_ms)) return grpc::Status::CANCELLED;
+  v1::DecodeEvent event;
+  event.mutable_prefilled()->set_queue_seconds(0.001);
+  event.mutable_prefilled()->set_prefill_seconds(0.002);
+  event.mutable_prefilled()->set_cached_tokens(script.cached_tokens);
+  writer->Write(event);
+  return Stream(context, script, request, request.first_index(), writer);
 }
 
 grpc::Status FakeNode::Stream(grpc::ServerContext* context, const NodeScript& script,
-                              const v1::DecodeRequest& request,
+                              const v1::DecodeRequest& request, int32_t index,
                               grpc::ServerWriter<v1::DecodeEvent>* writer) {
   const std::vector<int32_t> prompt(request.prompt().begin(), request.prompt().end());
   v1::DecodeEvent event;
   v1::FinishReason finish = v1::FINISH_REASON_LENGTH;
-  int32_t index = request.first_index() + 1;
   for (; index < request.stop().max_tokens(); ++index) {
     if (script.die_at > 0 && index >= script.die_at) return script.death;
     if (!Pause(context, script.token_ms)) return grpc::Status::CANCELLED;
@@ -264,6 +282,9 @@ void FakeNode::RunRegistration(const std::string& router_address) {
   stream->Write(report);
   v1::RouterReply reply;
   accepted_ = stream->Read(&reply) && reply.accepted();
+  std::thread replies([&] {
+    while (stream->Read(&reply)) cache_asked_ += reply.resend_cache() ? 1 : 0;
+  });
   bool writable = accepted_;
   while (writable && !leave_) {
     if (!silent_) {
@@ -273,11 +294,21 @@ void FakeNode::RunRegistration(const std::string& router_address) {
       load->set_prefill_tokens_per_s(options_.prefill_tokens_per_s);
       load->set_draining(draining_);
       writable = stream->Write(report);
+      std::vector<v1::CacheEvents> caches;
+      {
+        MutexLock lock(mutex_);
+        caches.swap(cache_events_);
+      }
+      for (v1::CacheEvents& events : caches) {
+        *report.mutable_cache() = std::move(events);
+        writable = writable && stream->Write(report);
+      }
     }
     for (int waited = 0; waited < options_.report_ms && !leave_; waited += 5) Sleep(5);
   }
   if (silent_) context.TryCancel();
   stream->WritesDone();
+  replies.join();
   const grpc::Status status = stream->Finish();
   MutexLock lock(mutex_);
   join_status_ = status;

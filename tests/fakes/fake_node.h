@@ -40,9 +40,10 @@ struct NodeScript {
   std::vector<int32_t> eos_ids = {0, 2};
   // Both roles: the call ends with this before anything is sent, where it is not OK.
   grpc::Status refuse;
-  // Prefill: time until the first token; the call ends with `break_off` after the first token where
-  // that is not OK.
+  // Time until the first token, on a decode node that prefills too; the call ends with `break_off`
+  // after the first token where that is not OK.
   int first_token_ms = 0;
+  int32_t cached_tokens = 0;  // of each prompt, as whoever computes it says
   grpc::Status break_off;
   // Prefill: only this many calls fail with `refuse` or `break_off`; -1: all.
   int failures = -1;
@@ -82,6 +83,11 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
   // The server goes at once; calls break.
   void Kill();
 
+  // Says on the registration's stream what is cached; sent with the next report.
+  void SendCache(v1::CacheEvents events) ABSL_LOCKS_EXCLUDED(mutex_);
+  // How often the router asked for everything that is cached.
+  int cache_asked() const { return cache_asked_; }
+
   void SetScript(NodeScript script) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What the node saw.
@@ -108,8 +114,12 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
   bool TakeFailure() ABSL_LOCKS_EXCLUDED(mutex_);
   v1::Token MakeToken(const NodeScript& script, const std::vector<int32_t>& prompt,
                       const v1::SamplingParams& sampling, int32_t index) const;
+  grpc::Status PrefillHere(grpc::ServerContext* context, const NodeScript& script,
+                           const v1::DecodeRequest& request,
+                           grpc::ServerWriter<v1::DecodeEvent>* writer);
+  // Sends the tokens from output index `index` on.
   grpc::Status Stream(grpc::ServerContext* context, const NodeScript& script,
-                      const v1::DecodeRequest& request,
+                      const v1::DecodeRequest& request, int32_t index,
                       grpc::ServerWriter<v1::DecodeEvent>* writer);
   // Waits, but not beyond the end of the call; false when that has come.
   bool Pause(grpc::ServerContext* context, int ms);
@@ -121,11 +131,12 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
   std::unique_ptr<grpc::Server> server_;
   std::thread registration_;
   std::atomic<bool> leave_{false}, silent_{false}, draining_{false}, accepted_{false};
-  std::atomic<int> calls_{0}, running_{0}, cancelled_{0}, renewed_{0};
+  std::atomic<int> calls_{0}, running_{0}, cancelled_{0}, renewed_{0}, cache_asked_{0};
   mutable Mutex mutex_;
   NodeScript script_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::PrefillRequest> prefill_requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::DecodeRequest> decode_requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::CacheEvents> cache_events_ ABSL_GUARDED_BY(mutex_);  // not sent yet
   grpc::Status join_status_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -29,13 +29,14 @@ v1::NodeHello Hello(const std::string& id, v1::NodeRole role, uint64_t incarnati
 class ClusterViewTest : public ::testing::Test {
  protected:
   ClusterViewTest()
-      : view_(absl::Milliseconds(1000), clock_, [this](const v1::NodeHello& hello) {
+      : view_(absl::Milliseconds(1000), clock_, caches_, [this](const v1::NodeHello& hello) {
           return std::make_shared<NodeClient>(
               grpc::CreateChannel(hello.address(), grpc::InsecureChannelCredentials()), &calls_);
         }) {}
 
   OpenCalls calls_;
   ManualClock clock_;
+  CacheIndex caches_{1000};
   ClusterView view_;
 };
 

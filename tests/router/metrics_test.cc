@@ -28,7 +28,7 @@ TEST(MetricsTest, AHistogramIsWrittenCumulatively) {
 TEST(MetricsTest, TheCustomaryNamesOfVllmAreThere) {
   RouterMetrics metrics;
   metrics.requests[static_cast<size_t>(RequestResult::kLength)].Add();
-  const std::string text = metrics.Exposition(ClusterSnapshot(), "m");
+  const std::string text = metrics.Exposition(ClusterSnapshot(), CacheIndex::Stats(), "m");
   for (const char* name :
        {"vllm:time_to_first_token_seconds_count", "vllm:inter_token_latency_seconds_bucket",
         "vllm:e2e_request_latency_seconds_sum", "vllm:request_queue_time_seconds_count",

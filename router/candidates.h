@@ -1,0 +1,38 @@
+// What the scheduler is asked about: the nodes of a snapshot, as one prompt sees them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "proto/config.pb.h"
+#include "router/cache_index.h"
+#include "router/cluster_view.h"
+#include "router/scheduler.h"
+
+namespace baton::router {
+
+// As configured.
+SchedulePolicy PolicyFrom(const v1::SchedulerConfig& config);
+
+// The nodes that hold the beginning of `tokens`, by ascending registration.
+std::vector<PrefixMatch> FindPrefixes(const ClusterSnapshot& cluster, const CacheIndex& index,
+                                      absl::Span<const int32_t> tokens, absl::string_view salt);
+
+// In the order of the snapshot's lists.
+struct Candidates {
+  std::vector<PrefillCandidate> prefill;
+  std::vector<DecodeCandidate> decode;
+};
+Candidates CandidatesFor(const ClusterSnapshot& cluster, absl::Span<const PrefixMatch> matches,
+                         int64_t prompt_tokens, const std::set<std::shared_ptr<NodeClient>>& tried,
+                         absl::Time now);
+
+// Bytes of keys and values of one token.
+int64_t KvBytesPerToken(const v1::KvLayout& layout);
+
+}  // namespace baton::router
