@@ -66,17 +66,19 @@ std::vector<PrefixMatch> CacheIndex::Find(absl::Span<const uint64_t> hashes) con
   MutexLock lock(mutex_);
   const auto first = holders_.find(hashes[0]);
   if (first == holders_.end()) return matches;
-  Holders active = first->second;
+  std::vector<uint64_t> active(first->second.begin(), first->second.end());
   int32_t depth = 1;
   for (; depth < static_cast<int32_t>(hashes.size()); ++depth) {
     const auto it = holders_.find(hashes[depth]);
     if (it == holders_.end()) break;
-    if (it->second == active) continue;  // the common case: a shared beginning
-    Holders both;
-    auto other = it->second.begin();
+    const Holders& holders = it->second;
+    // The common case: a shared beginning.
+    if (std::equal(active.begin(), active.end(), holders.begin(), holders.end())) continue;
+    std::vector<uint64_t> both;
+    auto other = holders.begin();
     for (const uint64_t node : active) {
-      while (other != it->second.end() && *other < node) ++other;
-      if (other != it->second.end() && *other == node) {
+      while (other != holders.end() && *other < node) ++other;
+      if (other != holders.end() && *other == node) {
         both.push_back(node);
       } else {
         matches.push_back({node, depth});

@@ -34,6 +34,7 @@ PrefillCandidate PrefillCandidateOf(const Node& node, int64_t now_ns) {
   candidate.queued_tokens =
       std::max(sent.tokens_outstanding.load(),
                node.load.prompt_tokens_queued() + sent.tokens_since_report.load());
+  candidate.prompts = sent.prompts_outstanding.load();
   candidate.tokens_per_s = node.load.prefill_tokens_per_s();
   candidate.prefill = node.client->rates().prefill.At(now_ns);
   candidate.transfer = node.client->rates().transfer.At(now_ns);
@@ -53,6 +54,7 @@ DecodeCandidate DecodeCandidateOf(const Node& node, int64_t now_ns) {
       sent.sequences_outstanding.load(),
       load.sequences_running() + load.sequences_waiting() + sent.sequences_since_report.load());
   candidate.queued_tokens = sent.tokens_outstanding.load();
+  candidate.prompts = sent.prompts_outstanding.load();
   candidate.block_tokens = node.hello.layout().block_tokens();
   const NodeRates& rates = node.client->rates();
   candidate.step = rates.step.At(now_ns);
@@ -119,6 +121,57 @@ Candidates CandidatesFor(const ClusterSnapshot& cluster, absl::Span<const Prefix
     if (!tried.empty() && tried.count(node->client) > 0) candidate.available = false;
   }
   return candidates;
+}
+
+PrefixHolder LongestHolder(const ClusterSnapshot& cluster, absl::Span<const PrefixMatch> matches,
+                           int64_t prompt_tokens, const Node& node) {
+  PrefixHolder longest;
+  for (const auto* list : {&cluster.prefill, &cluster.decode}) {
+    MatchWalk walk(matches, prompt_tokens);
+    for (const auto& other : *list) {
+      const int64_t tokens = walk.CachedTokens(*other);
+      if (tokens > longest.tokens && !other->load.draining()) longest = {other, tokens};
+    }
+  }
+  // `node` itself holds as much where nobody holds more.
+  for (const PrefixMatch& match : matches) {
+    if (match.node != node.registration) continue;
+    const int64_t mine = int64_t{match.blocks} * node.hello.layout().block_tokens();
+    if (mine >= longest.tokens) return {};
+  }
+  return longest;
+}
+
+Outlook LookAt(const ClusterSnapshot& cluster, const SchedulePolicy& policy,
+               const AdmissionAsk& ask, absl::Duration window, absl::Time now) {
+  const Candidates candidates = CandidatesFor(cluster, ask.matches, ask.prompt_tokens, {}, now);
+  Placement placement;
+  placement.prompt_tokens = ask.prompt_tokens;
+  placement.ttft_slo_s = ask.ttft_slo_s;
+  placement.tpot_slo_s = ask.tpot_slo_s;
+  if (!cluster.decode.empty()) {
+    placement.kv_bytes_per_token = KvBytesPerToken(cluster.decode.front()->hello.layout());
+  }
+  const Decision decision = Decide(policy, placement, candidates.prefill, candidates.decode);
+  Outlook outlook;
+  // Without a node the request begins, and learns what is missing.
+  if (!decision.decode) return outlook;
+  outlook.ttft_s = decision.ttft_s;
+  outlook.work_s = decision.work_s;
+  outlook.workers =
+      static_cast<double>(decision.prefill ? candidates.prefill.size() : candidates.decode.size());
+  const DecodeCandidate& decode = candidates.decode[*decision.decode];
+  const bool soon =
+      decision.prompts_ahead < kPromptsAtOnce || decision.queue_s <= absl::ToDoubleSeconds(window);
+  const int64_t blocks = (ask.prompt_tokens + decode.block_tokens) / decode.block_tokens;
+  const bool idle = decode.sequences == 0;
+  const bool fits = idle || decode.blocks_total <= 0 || blocks <= decode.blocks_free;
+  const bool quick =
+      idle || ask.tpot_slo_s <= 0 || decision.tpot_s < 0 || decision.tpot_s <= ask.tpot_slo_s;
+  outlook.prefill_node = decision.prefill.has_value();
+  if (!soon) outlook.room = Outlook::Room::kNotForPrompt;
+  if (!fits || !quick) outlook.room = Outlook::Room::kNotForDecode;
+  return outlook;
 }
 
 int64_t KvBytesPerToken(const v1::KvLayout& layout) {

@@ -38,8 +38,12 @@ struct Generation {
   bool add_special_tokens = true;      // BOS in front of plain text where the model wants it
   bool skip_special_tokens = true;     // control tokens are left out of the text
   bool add_generation_prompt = true;   // chat: ends with the header of the assistant's turn
-  std::string cache_salt;              // cached blocks are shared with requests of equal salt only
-  bool echo = false;                   // the text starts with the prompt's
+  std::string user;                    // who asks: shares are fair between tenants
+  int32_t priority = 0;                // lower goes first
+  double ttft_slo_s = 0;               // 0: as configured
+  double tpot_slo_s = 0;
+  std::string cache_salt;  // cached blocks are shared with requests of equal salt only
+  bool echo = false;       // the text starts with the prompt's
 };
 
 // Tokens of one request so far.

@@ -131,7 +131,7 @@ HttpReply HttpApi::Ready(const HttpRequest&) const {
 
 HttpReply HttpApi::Metrics(const HttpRequest&) const {
   return {.body = router_.metrics.Exposition(*router_.cluster.snapshot(), router_.caches.stats(),
-                                             router_.model_id),
+                                             router_.admission, router_.model_id),
           .content_type = "text/plain; version=0.0.4; charset=utf-8"};
 }
 

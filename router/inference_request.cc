@@ -153,6 +153,12 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
     check.Fail("cache_salt", "must be 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '-'.");
   }
   generation->cache_salt = request.cache_salt();
+  generation->user = request.user();
+  generation->priority = check.Integer("priority", request.priority(), -kMaxPriority, kMaxPriority);
+  generation->ttft_slo_s =
+      1e-3 * check.Number("ttft_slo_ms", request.ttft_slo_ms(), {0, kMaxSloMs});
+  generation->tpot_slo_s =
+      1e-3 * check.Number("tpot_slo_ms", request.tpot_slo_ms(), {0, kMaxSloMs});
   generation->n = request.n() == 0 ? 1 : check.Integer("n", request.n(), 1, kMaxChoices);
   ReadSampling(request, vocab_size, check, generation);
   ReadStop(request, vocab_size, check, generation);

@@ -30,6 +30,7 @@ struct SentWork {
   // Prompt tokens to compute, of prompts whose first token has not come: on a prefill node, and on
   // a decode node that prefills.
   std::atomic<int64_t> tokens_outstanding{0};
+  std::atomic<int64_t> prompts_outstanding{0};  // these prompts
   std::atomic<int64_t> tokens_since_report{0};
   std::atomic<int64_t> sequences_outstanding{0};  // decode: open calls
   std::atomic<int64_t> sequences_since_report{0};

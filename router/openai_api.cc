@@ -152,12 +152,21 @@ void ReadCacheSalt(FieldReader& fields, Generation* generation) {
   generation->cache_salt = *salt;
 }
 
+// Who asks, and how urgently.
+void ReadAdmission(FieldReader& fields, Generation* generation) {
+  generation->user = fields.String("user", kMaxIdBytes).value_or("");
+  generation->priority =
+      static_cast<int32_t>(fields.Integer("priority", -kMaxPriority, kMaxPriority).value_or(0));
+  generation->ttft_slo_s = 1e-3 * fields.Number("ttft_slo_ms", {0, kMaxSloMs}).value_or(0);
+  generation->tpot_slo_s = 1e-3 * fields.Number("tpot_slo_ms", {0, kMaxSloMs}).value_or(0);
+  ReadCacheSalt(fields, generation);
+}
+
 // What both endpoints have in common. Reads max_tokens before.
 void ReadCommon(FieldReader& fields, int32_t vocab_size, ApiRequest* request) {
   Generation& generation = request->generation;
   generation.model = fields.String("model", kMaxIdBytes).value_or("");
-  fields.String("user", kMaxIdBytes);
-  ReadCacheSalt(fields, &generation);
+  ReadAdmission(fields, &generation);
   ReadStreamOptions(fields, &request->shape);
   generation.n = static_cast<int32_t>(fields.Integer("n", 1, kMaxChoices).value_or(1));
   const auto best_of = fields.Integer("best_of", 1, kMaxChoices);

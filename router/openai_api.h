@@ -21,6 +21,8 @@ inline constexpr size_t kMaxLogitBiases = 1024;
 inline constexpr size_t kMaxBadWords = 1024;
 inline constexpr size_t kMaxMessages = 4096;
 inline constexpr int32_t kMaxTopLogprobs = 20;
+inline constexpr int32_t kMaxPriority = 1000;
+inline constexpr double kMaxSloMs = 3600e3;
 inline constexpr int kMaxJsonDepth = 64;
 inline constexpr int32_t kDefaultCompletionTokens = 16;
 

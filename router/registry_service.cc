@@ -16,16 +16,16 @@ grpc::Status ToGrpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
 }
 
-absl::string_view RoleName(v1::NodeRole role) {
+absl::string_view ClaimedRole(v1::NodeRole role) {
   return role == v1::NODE_ROLE_PREFILL ? "prefill" : "decode";
 }
 
 // Over TLS a node is who its certificate says, and nobody else.
 absl::Status CheckIdentity(const server::Peer& peer, const v1::NodeHello& hello) {
   if (!peer.authenticated) return absl::OkStatus();
-  if (peer.role != RoleName(hello.role())) {
+  if (peer.role != ClaimedRole(hello.role())) {
     return absl::PermissionDeniedError(absl::StrCat("role: the certificate says ", peer.role,
-                                                    ", the node ", RoleName(hello.role())));
+                                                    ", the node ", ClaimedRole(hello.role())));
   }
   if (peer.node_id != hello.node_id()) {
     return absl::PermissionDeniedError(absl::StrCat("node_id: the certificate says ", peer.node_id,

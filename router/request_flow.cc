@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "router/candidates.h"
 #include "router/prompt_tokens.h"
 
 namespace baton::router {
@@ -50,7 +51,7 @@ void RequestFlow::Begin() {
   if (!generation_.model.empty() && generation_.model != router_.model_id) {
     return Done(UnknownModel(generation_.model));
   }
-  if (auto error = router_.admission.Admit(&slot_)) return Done(std::move(error));
+  if (auto error = router_.admission.CheckServing()) return Done(std::move(error));
   const std::string missing = router_.cluster.snapshot()->Missing(router_.NeedsPrefillNodes());
   if (!missing.empty()) return Done(NotReady(missing));
   const bool inline_work =
@@ -101,6 +102,38 @@ RequestFlow::Encoded RequestFlow::Encode(const RouterContext& router,
 void RequestFlow::OnEncoded(Encoded encoded) {
   if (encoded.error) return Done(std::move(encoded.error));
   if (auto error = MakeSequences(std::move(encoded))) return Done(std::move(error));
+  TakePlace();
+}
+
+void RequestFlow::TakePlace() {
+  const std::vector<int32_t>& first = *specs_.begin()->second.prompt;
+  AdmissionAsk ask;
+  ask.tenant = generation_.cache_salt.empty() ? generation_.user : generation_.cache_salt;
+  ask.priority = generation_.priority;
+  ask.prompt_tokens = static_cast<int64_t>(first.size());
+  ask.matches =
+      FindPrefixes(*router_.cluster.snapshot(), router_.caches, first, generation_.cache_salt);
+  ask.ttft_slo_s = specs_.begin()->second.ttft_slo_s;
+  ask.tpot_slo_s = specs_.begin()->second.tpot_slo_s;
+  ask.arrived = arrived_;
+  bool begins = false;
+  // The turn may come on any thread; only this flow's executor may hold the flow.
+  auto error = router_.admission.Enter(
+      std::move(ask),
+      [weak = weak_from_this(), executor = executor_](std::optional<ApiError> refusal) {
+        boost::asio::post(executor, [weak, refusal = std::move(refusal)]() mutable {
+          if (const auto self = weak.lock()) self->OnTurn(std::move(refusal));
+        });
+      },
+      &slot_, &begins);
+  if (error) return Done(std::move(error));
+  if (begins) StartSome();
+}
+
+void RequestFlow::OnTurn(std::optional<ApiError> error) {
+  if (sink_ == nullptr) return;
+  if (error) return Done(std::move(error));
+  router_.metrics.admission_wait.Observe(absl::ToDoubleSeconds(router_.clock.Now() - arrived_));
   StartSome();
 }
 
@@ -121,6 +154,11 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
     spec.echo = std::move(prompt.echo);
     spec.sampling = encoded.sampling;
     spec.cache_salt = generation_.cache_salt;
+    const v1::AdmissionConfig& defaults = router_.config.admission();
+    spec.ttft_slo_s =
+        generation_.ttft_slo_s > 0 ? generation_.ttft_slo_s : 1e-3 * defaults.ttft_slo_ms();
+    spec.tpot_slo_s =
+        generation_.tpot_slo_s > 0 ? generation_.tpot_slo_s : 1e-3 * defaults.tpot_slo_ms();
     spec.stop = generation_.stop;
     const int64_t room = context - length;
     const int64_t wanted = spec.stop.max_tokens() > 0 ? spec.stop.max_tokens() : room;

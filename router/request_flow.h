@@ -1,7 +1,7 @@
 // Owns one request from its arrival to its end. Read this first, then sequence_flow.h.
 //
-// The way of a request: admission takes a slot or says 429 or 503; the prompts become token ids
-// (long ones on a worker thread); each prompt gives n sequences with seeds seed, seed + 1, ...;
+// The way of a request: the prompts become token ids (long ones on a worker thread); admission lets
+// it begin, has it wait or says 429; each prompt gives n sequences with seeds seed, seed + 1, ...;
 // each sequence goes its own way (sequence_flow.h); what they produce is interleaved into one sink.
 // The first sequence that fails ends the request.
 #pragma once
@@ -53,6 +53,9 @@ class RequestFlow final : public SequenceListener,
   void Begin();
   void OnEncoded(Encoded encoded);
   std::optional<ApiError> MakeSequences(Encoded encoded);
+  // Begins, or waits until OnTurn, or is turned away.
+  void TakePlace();
+  void OnTurn(std::optional<ApiError> error);
   void StartSome();
   void Done(std::optional<ApiError> error);
   void Count(const std::optional<ApiError>& error);

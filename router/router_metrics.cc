@@ -61,7 +61,8 @@ RouterMetrics::RouterMetrics()
       dispatch(kOverheadBounds),
       relay(kOverheadBounds),
       first_token_error(kLatencyBounds),
-      inter_token_error(kTokenBounds) {}
+      inter_token_error(kTokenBounds),
+      admission_wait(kLatencyBounds) {}
 
 void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) const {
   WriteAll(
@@ -93,8 +94,32 @@ void RouterMetrics::WriteHistograms(absl::string_view model, MetricsText* text) 
         &first_token_error},
        {"baton_inter_token_estimate_error_seconds", "",
         "How far the scheduler's estimate of the mean time between tokens was off",
-        &inter_token_error}},
+        &inter_token_error},
+       {"baton_admission_wait_seconds", "",
+        "From the arrival of a request that had to wait in line until it began", &admission_wait}},
       model, text);
+}
+
+void RouterMetrics::WriteAdmission(const Admission& admission, MetricsText* text) const {
+  constexpr absl::string_view kResults[kAdmissionResults] = {
+      "admitted", "line_full", "would_miss_slo", "displaced", "missed_slo"};
+  text->Family("baton_admission_total", "counter",
+               "Requests by what admission decided; all but admitted were answered 429");
+  for (size_t i = 0; i < kAdmissionResults; ++i) {
+    text->Sample({{"result", kResults[i]}},
+                 static_cast<double>(admission.count(static_cast<AdmissionResult>(i))));
+  }
+  text->Family("baton_admission_waiting", "gauge", "Requests in line");
+  text->Sample({}, admission.waiting());
+  text->Family("baton_objectives_total", "counter",
+               "Sequences with an objective by whether they met it");
+  for (const bool met : {true, false}) {
+    const absl::string_view name = met ? "true" : "false";
+    text->Sample({{"objective", "ttft"}, {"met", name}},
+                 static_cast<double>(ttft_objective[met].value()));
+    text->Sample({{"objective", "tpot"}, {"met", name}},
+                 static_cast<double>(tpot_objective[met].value()));
+  }
 }
 
 void RouterMetrics::WriteScheduling(const CacheIndex::Stats& caches, MetricsText* text) const {
@@ -153,12 +178,13 @@ void RouterMetrics::WriteScalars(const ClusterSnapshot& cluster, absl::string_vi
 }
 
 std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,
-                                      const CacheIndex::Stats& caches,
+                                      const CacheIndex::Stats& caches, const Admission& admission,
                                       absl::string_view model) const {
   MetricsText text;
   WriteHistograms(model, &text);
   WriteScalars(cluster, model, &text);
   WriteScheduling(caches, &text);
+  WriteAdmission(admission, &text);
   WriteNodeMetrics(cluster, &text);
   return text.Take();
 }

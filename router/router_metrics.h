@@ -5,6 +5,7 @@
 #include <atomic>
 #include <string>
 
+#include "router/admission.h"
 #include "router/cluster_view.h"
 #include "router/metrics.h"
 #include "router/scheduler.h"
@@ -39,6 +40,12 @@ struct RouterMetrics {
   Histogram first_token_error;
   Histogram inter_token_error;
 
+  // From the arrival of a request that had to wait in line until it began.
+  Histogram admission_wait;
+  // Sequences with an objective: [1] met it, [0] did not.
+  std::array<Counter, 2> ttft_objective;
+  std::array<Counter, 2> tpot_objective;
+
   Counter prompt_tokens;
   Counter generation_tokens;
   std::array<Counter, kRequestResults> requests;
@@ -49,12 +56,14 @@ struct RouterMetrics {
   std::atomic<int64_t> waiting{0};
   std::atomic<int64_t> running{0};
 
-  // The exposition, with the load of every node of `cluster` and the size of the cache index.
+  // The exposition, with the load of every node of `cluster`, the size of the cache index and the
+  // line of requests.
   std::string Exposition(const ClusterSnapshot& cluster, const CacheIndex::Stats& caches,
-                         absl::string_view model) const;
+                         const Admission& admission, absl::string_view model) const;
 
  private:
   void WriteHistograms(absl::string_view model, MetricsText* text) const;
+  void WriteAdmission(const Admission& admission, MetricsText* text) const;
   void WriteScheduling(const CacheIndex::Stats& caches, MetricsText* text) const;
   void WriteScalars(const ClusterSnapshot& cluster, absl::string_view model,
                     MetricsText* text) const;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <filesystem>
 #include <utility>
 
@@ -21,9 +22,20 @@ namespace {
 // For the last words to clients whose requests are broken off.
 constexpr absl::Duration kBreakOffTime = absl::Milliseconds(500);
 constexpr absl::Duration kStopTimeout = absl::Seconds(2);
+// Nodes get free without telling the line: their reports come on other threads.
+constexpr std::chrono::milliseconds kPokeInterval{20};
 
 server::TlsOptions TlsOf(const v1::RouterConfig& config) {
   return {config.process().certs(), config.process().insecure()};
+}
+
+Admission::Limits LimitsOf(const v1::RouterConfig& config) {
+  const v1::AdmissionConfig& admission = config.admission();
+  return {.running_max = config.max_running(),
+          .waiting_max = admission.max_waiting(),
+          .priority_step = absl::Milliseconds(admission.priority_step_ms()),
+          .ageing = admission.ageing_percent() / 100.0,
+          .window = absl::Milliseconds(admission.dispatch_window_ms())};
 }
 
 absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
@@ -37,7 +49,11 @@ absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
 RouterNode::RouterNode(const v1::RouterConfig& config)
     : config_(config),
       caches_(static_cast<size_t>(config.scheduler().cache_index_entries())),
-      admission_(config.max_running()) {}
+      admission_(LimitsOf(config), SystemClock::Get(), [this](const AdmissionAsk& ask) {
+        const Clock& clock = SystemClock::Get();
+        return LookAt(*cluster_->snapshot(), context_->policy, ask, LimitsOf(config_).window,
+                      clock.Now());
+      }) {}
 
 absl::StatusOr<std::unique_ptr<RouterNode>> RouterNode::Start(const v1::RouterConfig& config,
                                                               const HttpLimits& limits) {
@@ -102,7 +118,11 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   inference_ = std::make_unique<InferenceService>(*context_);
   registry_ = std::make_unique<RegistryService>(*cluster_);
   sweep_ = std::make_unique<boost::asio::steady_timer>(loops_->first());
-  boost::asio::post(loops_->first(), [this] { ScheduleSweep(); });
+  poke_ = std::make_unique<boost::asio::steady_timer>(loops_->first());
+  boost::asio::post(loops_->first(), [this] {
+    ScheduleSweep();
+    SchedulePoke();
+  });
   const server::TlsOptions tls = TlsOf(config_);
   BATON_ASSIGN_OR_RETURN(
       cluster_grpc_, server::GrpcServer::Start(config_.cluster_listen(), tls, {registry_.get()}));
@@ -126,6 +146,14 @@ void RouterNode::ScheduleSweep() {
   sweep_->expires_after(std::chrono::milliseconds(interval_ms));
   sweep_->async_wait([this](const boost::system::error_code& error) {
     if (!error) ScheduleSweep();
+  });
+}
+
+void RouterNode::SchedulePoke() {
+  admission_.Poke();
+  poke_->expires_after(kPokeInterval);
+  poke_->async_wait([this](const boost::system::error_code& error) {
+    if (!error) SchedulePoke();
   });
 }
 
@@ -153,7 +181,12 @@ bool RouterNode::Stop() {
   if (cluster_) cluster_->LoseAll();
   ended_in_time_ = open_calls_.WaitUntilNone(kStopTimeout) && ended_in_time_;
   if (!ended_in_time_) spdlog::warn("some connections or calls did not end in time");
-  if (sweep_) boost::asio::post(loops_->first(), [this] { sweep_->cancel(); });
+  if (sweep_) {
+    boost::asio::post(loops_->first(), [this] {
+      sweep_->cancel();
+      poke_->cancel();
+    });
+  }
   if (loops_) loops_->Stop();
   return ended_in_time_;
 }

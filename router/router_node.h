@@ -32,7 +32,7 @@ class RouterNode {
 
   // From now on new requests are answered with 503; running ones go on.
   void StartDraining();
-  bool idle() const { return admission_.running() == 0; }
+  bool idle() const { return admission_.held() == 0; }
   // Cuts what is still running and ends all threads. False when a connection or a call would not
   // end in time: then the process must leave without destroying this. Called by the destructor.
   bool Stop();
@@ -45,6 +45,8 @@ class RouterNode {
   absl::Status Listen(const HttpLimits& limits);
   void MakeCluster();
   void ScheduleSweep();
+  // While requests wait, tries again to let some begin.
+  void SchedulePoke();
   // Ends the requests that still run, so that each client is told.
   void BreakOffRequests();
 
@@ -61,6 +63,7 @@ class RouterNode {
   // Everything that the loops run refers to what stands above, so that they go first.
   std::unique_ptr<EventLoops> loops_;
   std::unique_ptr<boost::asio::steady_timer> sweep_;
+  std::unique_ptr<boost::asio::steady_timer> poke_;
   std::shared_ptr<LeaseRenewer> leases_;
   std::unique_ptr<RouterContext> context_;
   std::unique_ptr<HttpApi> api_;

@@ -172,6 +172,7 @@ LocalPick PickLocal(const SchedulePolicy& policy, const Placement& placement,
 
 struct RemoteCost {
   double ttft_s = 0;
+  double work_s = 0;       // of it, without the queue
   double cost_s = 0;       // with the exposed part of the hand-over
   double idle_cost_s = 0;  // the same without the queue
 };
@@ -183,7 +184,8 @@ RemoteCost CostOf(const Placement& placement, const PrefillCandidate& node,
   RemoteCost cost;
   cost.ttft_s = PrefillSeconds(node, uncached + static_cast<double>(node.queued_tokens), fastest);
   cost.cost_s = cost.ttft_s + exposed;
-  cost.idle_cost_s = PrefillSeconds(node, uncached, fastest) + exposed;
+  cost.work_s = PrefillSeconds(node, uncached, fastest);
+  cost.idle_cost_s = cost.work_s + exposed;
   return cost;
 }
 
@@ -195,10 +197,15 @@ void GoLocal(const Placement& placement, const LocalPick& local, PlaceReason rea
   decision->decode = local.node;
   decision->reason = reason;
   decision->ttft_s = -1;
+  decision->queue_s = decision->work_s = 0;
+  decision->prompts_ahead = 0;
   if (!local.node || !decode[*local.node].prefill.known) return;
   const DecodeCandidate& node = decode[*local.node];
   const int64_t tokens = Uncached(placement.prompt_tokens, node.cached_tokens) + node.queued_tokens;
   decision->ttft_s = node.prefill.At(static_cast<double>(tokens));
+  decision->queue_s = node.prefill.unit_s * static_cast<double>(node.queued_tokens);
+  decision->work_s = decision->ttft_s - decision->queue_s;
+  decision->prompts_ahead = node.prompts;
 }
 
 }  // namespace
@@ -268,6 +275,9 @@ Decision Decide(const SchedulePolicy& policy, const Placement& placement,
   const RemoteCost remote =
       CostOf(placement, prefill[*decision.prefill], receiver, FastestRate(prefill));
   decision.ttft_s = remote.ttft_s;
+  decision.work_s = remote.work_s;
+  decision.prompts_ahead = prefill[*decision.prefill].prompts;
+  decision.queue_s = remote.ttft_s - remote.work_s;
   decision.remote_cost_s = remote.cost_s;
   if (!local.node) return finish();
   const DecodeCandidate& node = decode[*local.node];

@@ -16,6 +16,7 @@ namespace baton::router {
 // A prefill node as the router knows it at this moment, for one prompt.
 struct PrefillCandidate {
   int64_t queued_tokens = 0;   // prompt tokens waiting there, with those that this router just sent
+  int64_t prompts = 0;         // that this router sent there and that have no first token yet
   int64_t cached_tokens = 0;   // of this prompt, in its prefix cache
   double tokens_per_s = 0;     // as it reports; 0: not measured yet
   Line prefill;                // NodeRates::prefill
@@ -30,6 +31,7 @@ struct DecodeCandidate {
   int64_t blocks_total = 0;
   int64_t sequences = 0;      // running and waiting, with those that this router just sent
   int64_t queued_tokens = 0;  // prompt tokens that this router sent there to be prefilled
+  int64_t prompts = 0;        // that have them
   int64_t cached_tokens = 0;  // of this prompt, in its prefix cache
   int32_t block_tokens = 32;
   Line step;      // NodeRates::step
@@ -95,7 +97,10 @@ struct Decision {
   // As estimated: from now to the first token, and between tokens then; negative: not known.
   double ttft_s = -1;
   double tpot_s = -1;
-  double local_cost_s = -1;  // what was compared, where it was
+  double queue_s = 0;         // of it, until prefill begins
+  double work_s = 0;          // of it, computing the prompt
+  int64_t prompts_ahead = 0;  // that this router sent to the node that would compute it
+  double local_cost_s = -1;   // what was compared, where it was
   double remote_cost_s = -1;
 };
 

@@ -176,7 +176,7 @@ void SequenceFlow::End(SequenceEnd end) {
   end.first_token = first_token_;
   if (prefill_node_) end.prefill_node = prefill_node_->hello.node_id();
   if (decode_node_) end.decode_node = decode_node_->hello.node_id();
-  if (natural) ObserveEnd();
+  if (!end.error) ObserveEnd();
   end.timings = timings_;
   end.timings.prefill_node = end.prefill_node;
   end.timings.decode_node = end.decode_node;
@@ -201,7 +201,7 @@ void SequenceFlow::Cancel() {
 
 void SequenceFlow::DropDecode() {
   ReleaseLease();
-  if (!prefill_node_) ReleasePrefillWork();
+  ReleasePrefillWork();
   if (decode_counted_) {
     decode_node_->client->sent().sequences_outstanding.fetch_sub(1);
     decode_counted_ = false;
@@ -223,6 +223,7 @@ void SequenceFlow::ReleaseLease() {
 void SequenceFlow::ReleasePrefillWork() {
   if (prefill_tokens_sent_ == 0) return;
   const std::shared_ptr<const Node>& node = prefill_node_ ? prefill_node_ : decode_node_;
+  node->client->sent().prompts_outstanding.fetch_sub(1);
   node->client->sent().tokens_outstanding.fetch_sub(std::exchange(prefill_tokens_sent_, 0));
 }
 

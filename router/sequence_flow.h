@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "router/generation.h"
 #include "router/router_context.h"
 #include "router/scheduler.h"
@@ -25,6 +26,8 @@ struct SequenceSpec {
   int32_t choice = 0;
   std::shared_ptr<const std::vector<int32_t>> prompt;
   std::string cache_salt;
+  double ttft_slo_s = 0;  // objectives; 0: none
+  double tpot_slo_s = 0;
   std::string echo;             // goes before the text of the first token
   v1::SamplingParams sampling;  // with its seed
   v1::StopParams stop;          // max_tokens >= 1, within the context
@@ -87,6 +90,8 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   bool Place(const ClusterSnapshot& cluster);
   // The same for the prefill node alone, under the lease that is there.
   bool PlacePrefillAgain(const ClusterSnapshot& cluster);
+  // What the prefill node could fetch from another instead of computing it.
+  void FindPeer(const ClusterSnapshot& cluster, absl::Span<const PrefixMatch> matches);
   // Counts the prompt as sent to `node`.
   void CountPrefillWork(const Node& node);
   void StartDecode();
@@ -133,6 +138,8 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
 
   std::shared_ptr<const Node> decode_node_;
   std::shared_ptr<const Node> prefill_node_;  // none: the decode node computes the prompt itself
+  std::shared_ptr<const Node> peer_;  // that has more of the prompt than prefill_node_; or none
+  int64_t peer_tokens_ = 0;
   std::shared_ptr<DecodeCall> decode_;
   std::shared_ptr<PrefillCall> prefill_;
   v1::Ticket ticket_;

@@ -1,4 +1,5 @@
 // SequenceFlow: where an attempt runs, and the calls that it begins with.
+#include <algorithm>
 #include <utility>
 
 #include "router/candidates.h"
@@ -41,11 +42,14 @@ Placement SequenceFlow::WhatToPlace() const {
   Placement placement;
   placement.prompt_tokens = static_cast<int64_t>(spec_.prompt->size()) + resumed_;
   placement.decodes = TokensLeft() > 1;
+  placement.ttft_slo_s = spec_.ttft_slo_s;
+  placement.tpot_slo_s = spec_.tpot_slo_s;
   placement.turn = router_.turn.fetch_add(1);
   return placement;
 }
 
 bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
+  ReleasePrefillWork();
   const std::vector<int32_t> tokens = PromptSoFar();
   const std::vector<PrefixMatch> matches =
       FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
@@ -73,6 +77,7 @@ bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
     const PrefillCandidate& candidate = candidates.prefill[*decision.prefill];
     tokens_ahead_ = candidate.queued_tokens;
     tokens_to_compute_ = placement.prompt_tokens - candidate.cached_tokens;
+    FindPeer(cluster, matches);
   } else {
     const DecodeCandidate& candidate = candidates.decode[*decision.decode];
     tokens_ahead_ = candidate.queued_tokens;
@@ -80,6 +85,7 @@ bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
   }
   estimated_ttft_s_ = decision.ttft_s;
   estimated_tpot_s_ = decision.tpot_s;
+  CountPrefillWork(prefill_node_ ? *prefill_node_ : *decode_node_);
   router_.metrics.placements[static_cast<size_t>(decision.reason)].Add();
   timings_.placement = std::string(PlaceReasonName(decision.reason));
   if (output_.empty()) timings_.estimated_first_token_ms = 1e3 * decision.ttft_s;
@@ -89,9 +95,10 @@ bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
 bool SequenceFlow::PlacePrefillAgain(const ClusterSnapshot& cluster) {
   const std::vector<int32_t> tokens = PromptSoFar();
   placed_at_ = router_.clock.Now();
+  const std::vector<PrefixMatch> matches =
+      FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
   const Candidates candidates =
-      CandidatesFor(cluster, FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt),
-                    static_cast<int64_t>(tokens.size()), tried_, placed_at_);
+      CandidatesFor(cluster, matches, static_cast<int64_t>(tokens.size()), tried_, placed_at_);
   const std::optional<size_t> pick =
       PickPrefill(router_.policy, WhatToPlace(), candidates.prefill, nullptr);
   if (!pick) return false;
@@ -99,14 +106,24 @@ bool SequenceFlow::PlacePrefillAgain(const ClusterSnapshot& cluster) {
   const PrefillCandidate& candidate = candidates.prefill[*pick];
   tokens_ahead_ = candidate.queued_tokens;
   tokens_to_compute_ = static_cast<int64_t>(tokens.size()) - candidate.cached_tokens;
+  FindPeer(cluster, matches);
+  CountPrefillWork(*prefill_node_);
   estimated_ttft_s_ = -1;  // of a call that follows a failed one
   return true;
 }
 
+void SequenceFlow::FindPeer(const ClusterSnapshot& cluster, absl::Span<const PrefixMatch> matches) {
+  const int64_t prompt = static_cast<int64_t>(spec_.prompt->size()) + resumed_;
+  const PrefixHolder holder = LongestHolder(cluster, matches, prompt, *prefill_node_);
+  peer_ = holder.node;
+  peer_tokens_ = holder.tokens;
+}
+
 void SequenceFlow::CountPrefillWork(const Node& node) {
-  prefill_tokens_sent_ = tokens_to_compute_;
+  prefill_tokens_sent_ = std::max<int64_t>(tokens_to_compute_, 1);
   SentWork& sent = node.client->sent();
   sent.tokens_outstanding.fetch_add(prefill_tokens_sent_);
+  sent.prompts_outstanding.fetch_add(1);
   sent.tokens_since_report.fetch_add(prefill_tokens_sent_);
 }
 
@@ -126,7 +143,6 @@ void SequenceFlow::StartDecode() {
     *request.mutable_layout() = prefill_node_->hello.layout();
   } else {
     request.set_prefill_here(true);
-    CountPrefillWork(*decode_node_);
     router_.metrics.dispatch.Observe(absl::ToDoubleSeconds(router_.clock.Now() - spec_.arrived));
   }
   SentWork& sent = decode_node_->client->sent();
@@ -161,7 +177,13 @@ void SequenceFlow::StartPrefill() {
     *hand_over->mutable_ticket() = ticket_;
     hand_over->set_first_missing_block(leased_.first_missing_block());
   }
-  CountPrefillWork(*prefill_node_);
+  if (peer_) {
+    v1::PeerPrefix* peer = request.mutable_peer_prefix();
+    peer->set_address(peer_->hello.address());
+    peer->set_incarnation(peer_->hello.incarnation());
+    peer->set_blocks(
+        static_cast<int32_t>(peer_tokens_ / prefill_node_->hello.layout().block_tokens()));
+  }
   auto self = shared_from_this();
   prefill_ = prefill_node_->client->Run(
       request, Remaining(), executor_,

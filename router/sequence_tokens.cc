@@ -190,12 +190,16 @@ void SequenceFlow::ObservePrefill(const Node& node, double queue_seconds, double
 }
 
 void SequenceFlow::ObserveEnd() {
+  if (output_.size() < 2) return;
+  const double between = absl::ToDoubleSeconds(last_token_ - first_token_at_) /
+                         static_cast<double>(output_.size() - 1);
+  if (spec_.tpot_slo_s > 0) {
+    router_.metrics.tpot_objective[between <= spec_.tpot_slo_s].Add();
+  }
   // A few tokens say little about a mean; those of several attempts are not of one node.
   constexpr size_t kTokensMin = 8;
   if (estimated_tpot_s_ < 0 || resumed_ > 0 || output_.size() < kTokensMin) return;
-  const double measured = absl::ToDoubleSeconds(last_token_ - first_token_at_) /
-                          static_cast<double>(output_.size() - 1);
-  router_.metrics.inter_token_error.Observe(std::abs(estimated_tpot_s_ - measured));
+  router_.metrics.inter_token_error.Observe(std::abs(estimated_tpot_s_ - between));
 }
 
 void SequenceFlow::ObserveToken(absl::Time now) {
@@ -204,6 +208,9 @@ void SequenceFlow::ObserveToken(absl::Time now) {
     first_token_ = now - spec_.arrived;
     first_token_at_ = now;
     metrics.first_token.Observe(absl::ToDoubleSeconds(first_token_));
+    if (spec_.ttft_slo_s > 0) {
+      metrics.ttft_objective[absl::ToDoubleSeconds(first_token_) <= spec_.ttft_slo_s].Add();
+    }
     metrics.waiting.fetch_sub(1);
     metrics.running.fetch_add(1);
   } else {

@@ -161,6 +161,7 @@ TEST_F(HttpApiTest, MetricsShowTheBlocksOfEveryNode) {
 
 TEST_F(HttpApiTest, WhenTheServerIsFullTheNextRequestIs429WithRetryAfter) {
   config.set_max_running(1);
+  config.mutable_admission()->set_max_waiting(0);
   StartCluster();
   fakes::NodeScript slow;
   slow.first_token_ms = 2000;

@@ -5,7 +5,7 @@
 namespace baton::router {
 namespace {
 
-constexpr absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
+const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
 Line At(const LearntLine& line, absl::Time now = kNow) { return line.At(absl::ToUnixNanos(now)); }
 
 TEST(LearntLineTest, NothingIsKnownBeforeTheFirstObservation) {

@@ -27,8 +27,10 @@ TEST(MetricsTest, AHistogramIsWrittenCumulatively) {
 
 TEST(MetricsTest, TheCustomaryNamesOfVllmAreThere) {
   RouterMetrics metrics;
+  const Admission admission({}, SystemClock::Get(), [](const AdmissionAsk&) { return Outlook(); });
   metrics.requests[static_cast<size_t>(RequestResult::kLength)].Add();
-  const std::string text = metrics.Exposition(ClusterSnapshot(), CacheIndex::Stats(), "m");
+  const std::string text =
+      metrics.Exposition(ClusterSnapshot(), CacheIndex::Stats(), admission, "m");
   for (const char* name :
        {"vllm:time_to_first_token_seconds_count", "vllm:inter_token_latency_seconds_bucket",
         "vllm:e2e_request_latency_seconds_sum", "vllm:request_queue_time_seconds_count",

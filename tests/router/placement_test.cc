@@ -53,6 +53,23 @@ TEST_F(PlacementTest, APromptGoesToThePrefillNodeThatHasItsBeginning) {
   EXPECT_NE(Complete(prompt)["timings"]["prefill_node"], "p1");
 }
 
+TEST_F(PlacementTest, APrefillNodeIsToldWhichOtherNodeHasMoreOfThePrompt) {
+  StartCluster();
+  const std::vector<int32_t> prompt = Ids(200, 0);
+  Cache(decode, prompt, "");
+  Cache(prefill, {prompt.begin(), prompt.begin() + 64}, "");
+  ASSERT_TRUE(Known(8));
+  Complete(prompt);
+  const v1::PrefillRequest request = prefill->prefill_requests().at(0);
+  EXPECT_EQ(request.peer_prefix().blocks(), 6);
+  EXPECT_EQ(request.peer_prefix().incarnation(), decode->options().incarnation);
+  EXPECT_EQ(request.peer_prefix().address(), request.hand_over().decode_address());
+  Cache(prefill, prompt, "", 2);
+  ASSERT_TRUE(Known(12));
+  Complete(prompt);
+  EXPECT_FALSE(prefill->prefill_requests().at(1).has_peer_prefix());
+}
+
 TEST_F(PlacementTest, ADecodeNodeThatHasThePromptIsPreferred) {
   StartCluster();
   fakes::FakeNode* other = AddDecode("d1");
@@ -135,12 +152,11 @@ TEST_F(PlacementTest, AutoMeasuresADecodeNodeAndThenComputesShortRestsThere) {
   EXPECT_EQ(Complete(Ids(40, 0))["timings"]["placement"], "probe");
   // The node said 3 ms for 40 tokens; the prefill node says 3 ms for 300.
   EXPECT_EQ(Complete(Ids(300, 0))["timings"]["placement"], "prefill_cheaper");
-  // But it has waiting work now, and the decode node has most of this prompt.
-  fakes::NodeScript slow;
-  slow.first_token_ms = 1000;
-  slow.token = fakes::Says("Hello");
-  slow.cached_tokens = 288;
-  decode->SetScript(slow);
+  // But the decode node has most of this prompt.
+  fakes::NodeScript cached;
+  cached.token = fakes::Says("Hello");
+  cached.cached_tokens = 288;
+  decode->SetScript(cached);
   Cache(decode, Ids(300, 0), "");
   ASSERT_TRUE(Known(9));
   const Json answer = Complete(Ids(300, 0));
@@ -154,29 +170,24 @@ TEST_F(PlacementTest, AStreamThatADecodeNodePrefilledGoesOnElsewhereWhenTheNodeD
   config.mutable_scheduler()->set_disaggregate("never");
   StartRouter();
   decode = AddDecode("d0");
-  fakes::NodeScript script;
-  script.token = fakes::Says("Hello world");
-  script.die_at = 5;
-  decode->SetScript(script);
-  const auto other = [&] {
-    fakes::FakeNode* node = AddDecode("d1");
-    script.die_at = -1;
-    node->SetScript(script);
-    return node;
-  };
-  // The second node comes while the first request waits for one.
-  config.set_failover_wait_ms(5000);
-  std::thread later([&] {
-    EXPECT_TRUE(Eventually([&] { return decode->calls() > 0; }));
-    other();
-  });
-  const RawReply reply = Ask("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":11}");
-  later.join();
+  fakes::FakeNode* other = AddDecode("d1");
+  Say("Hello world");
+  fakes::NodeScript dies;
+  dies.token = fakes::Says("Hello world");
+  dies.die_at = 5;
+  decode->SetScript(dies);
+  const std::vector<int32_t> prompt = Ids(100, 0);
+  Cache(decode, prompt, "");  // so that it is picked
+  ASSERT_TRUE(Known(3));
+  const RawReply reply =
+      Ask("/v1/completions",
+          absl::StrCat("{\"prompt\":[", absl::StrJoin(prompt, ","), "],\"max_tokens\":11}"));
   EXPECT_EQ(Json::parse(reply.body)["choices"][0]["text"], "Hello world") << reply.body;
-  const std::vector<v1::DecodeRequest> requests = nodes.back()->decode_requests();
-  ASSERT_EQ(requests.size(), 1u);
-  EXPECT_EQ(requests[0].first_index(), 5);
-  EXPECT_TRUE(requests[0].prefill_here());
+  EXPECT_EQ(decode->calls(), 1);
+  ASSERT_EQ(other->decode_requests().size(), 1u);
+  EXPECT_EQ(other->decode_requests()[0].first_index(), 5);
+  EXPECT_EQ(other->decode_requests()[0].prompt_size(), 105);
+  EXPECT_TRUE(other->decode_requests()[0].prefill_here());
 }
 
 }  // namespace
