@@ -163,7 +163,8 @@ Outlook LookAt(const ClusterSnapshot& cluster, const SchedulePolicy& policy,
   const DecodeCandidate& decode = candidates.decode[*decision.decode];
   const bool soon =
       decision.prompts_ahead < kPromptsAtOnce || decision.queue_s <= absl::ToDoubleSeconds(window);
-  const int64_t blocks = (ask.prompt_tokens + decode.block_tokens) / decode.block_tokens;
+  const int64_t blocks =
+      (ask.prompt_tokens - decode.cached_tokens + decode.block_tokens) / decode.block_tokens;
   const bool idle = decode.sequences == 0;
   const bool fits = idle || decode.blocks_total <= 0 || blocks <= decode.blocks_free;
   const bool quick =

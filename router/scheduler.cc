@@ -94,8 +94,8 @@ class StepTimes {
 // What decode on `node` is worth, whoever prefills.
 double DecodeScore(const SchedulePolicy& policy, const Placement& placement,
                    const DecodeCandidate& node, double step, double best_step) {
-  return policy.free_blocks_weight *
-             FreeBlocksScore(node.blocks_free, BlocksNeeded(placement, node), node.blocks_total) +
+  const int64_t missing = BlocksNeeded(placement, node) - node.cached_tokens / node.block_tokens;
+  return policy.free_blocks_weight * FreeBlocksScore(node.blocks_free, missing, node.blocks_total) +
          policy.batch_weight * LatencyScore(step, best_step) +
          policy.prefix_weight * PrefixAffinityScore(node.cached_tokens, placement.prompt_tokens) +
          policy.headroom_weight * SloHeadroomScore(step, placement.tpot_slo_s);

@@ -83,6 +83,13 @@ bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
     tokens_ahead_ = candidate.queued_tokens;
     tokens_to_compute_ = placement.prompt_tokens - candidate.cached_tokens;
   }
+  if (decode_node_) {
+    // What is cached there takes no room.
+    const DecodeCandidate& candidate = candidates.decode[*decision.decode];
+    const int64_t missing = placement.prompt_tokens - candidate.cached_tokens;
+    decode_node_->client->sent().blocks_since_report.fetch_add((missing + candidate.block_tokens) /
+                                                               candidate.block_tokens);
+  }
   estimated_ttft_s_ = decision.ttft_s;
   estimated_tpot_s_ = decision.tpot_s;
   CountPrefillWork(prefill_node_ ? *prefill_node_ : *decode_node_);
@@ -148,9 +155,6 @@ void SequenceFlow::StartDecode() {
   SentWork& sent = decode_node_->client->sent();
   sent.sequences_outstanding.fetch_add(1);
   sent.sequences_since_report.fetch_add(1);
-  const int64_t block_tokens = decode_node_->hello.layout().block_tokens();
-  sent.blocks_since_report.fetch_add((static_cast<int64_t>(prompt.size()) + block_tokens) /
-                                     block_tokens);
   decode_counted_ = true;
   auto self = shared_from_this();
   decode_ = decode_node_->client->Generate(

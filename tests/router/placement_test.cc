@@ -83,17 +83,24 @@ TEST_F(PlacementTest, ADecodeNodeThatHasThePromptIsPreferred) {
 TEST_F(PlacementTest, RequestsOfDifferentSaltShareNothing) {
   StartCluster();
   fakes::FakeNode* other = AddPrefill("p1");
-  Say("Hello");
+  fakes::NodeScript script;
+  script.token = fakes::Says("Hello");
+  script.cached_tokens = 192;
+  for (const auto& node : nodes) node->SetScript(script);
   const std::vector<int32_t> prompt = Ids(200, 0);
   Cache(other, prompt, "tenant-1");
-  ASSERT_TRUE(Known(6));
-  const std::string salt = ",\"cache_salt\":\"tenant-1\"";
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(Complete(prompt, salt)["timings"]["prefill_node"], "p1");
+  Cache(prefill, prompt, "tenant-2");
+  ASSERT_TRUE(Known(12));
+  for (int i = 0; i < 3; ++i) {
+    const auto node_of = [&](const std::string& salt) {
+      return Complete(prompt, ",\"cache_salt\":\"" + salt + "\"")["timings"]["prefill_node"];
+    };
+    EXPECT_EQ(node_of("tenant-1"), "p1");
+    EXPECT_EQ(node_of("tenant-2"), "p0");
+  }
   EXPECT_EQ(other->prefill_requests().at(0).cache_salt(), "tenant-1");
   EXPECT_EQ(decode->decode_requests().at(0).cache_salt(), "tenant-1");
-  // Without the salt nobody has anything: the nodes take turns.
-  for (int i = 0; i < 2; ++i) Complete(prompt);
-  EXPECT_EQ(prefill->calls(), 1);
+  EXPECT_FALSE(other->prefill_requests().at(0).has_peer_prefix());
 }
 
 TEST_F(PlacementTest, ASaltOfOtherLettersIsRefused) {
