@@ -11,6 +11,8 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   baton::cli::AddServeCommand(app, &exit_code);
   baton::cli::AddChatCommand(app, &exit_code);
+  baton::cli::AddDoctorCommand(app, &exit_code);
+  baton::cli::AddChipsCommand(app, &exit_code);
   baton::cli::AddHealthCommand(app, &exit_code);
   baton::cli::AddCertsCommand(app, &exit_code);
   baton::bench::AddBenchCommand(app, &exit_code);
@@ -19,6 +21,8 @@ int main(int argc, char** argv) {
   app.get_subcommand("serve")->group("Serve");
   app.get_subcommand("health")->group("Serve");
   app.get_subcommand("certs")->group("Serve");
+  app.get_subcommand("doctor")->group("Serve");
+  app.get_subcommand("chips")->group("Check models");
   app.get_subcommand("chat")->group("Use");
   app.get_subcommand("bench")->group("Use");
   app.get_subcommand("score")->group("Check models");

@@ -185,9 +185,11 @@ void AddOptions(CLI::App& command, Options& o) {
   command.add_option("--threads", o.threads, "compute threads a node; 0: the CPUs shared out")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
-  command.add_option("--prefill-device", o.prefill_device, "cpu, p_chip or d_chip")
+  command
+      .add_option("--prefill-device", o.prefill_device, "cpu, p_chip, d_chip or plugin:LIBRARY.so")
       ->capture_default_str();
-  command.add_option("--decode-device", o.decode_device, "cpu, p_chip or d_chip")
+  command
+      .add_option("--decode-device", o.decode_device, "cpu, p_chip, d_chip or plugin:LIBRARY.so")
       ->capture_default_str();
   command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni or avx512vnni");
   command.add_option("--max-context", o.max_context, "most tokens of one sequence; 0: the model's");

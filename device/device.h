@@ -39,12 +39,15 @@ class Device {
 
   // ResourceExhausted when the memory is not to be had.
   absl::StatusOr<Buffer> Allocate(size_t bytes);
+  // Between host memory and the device's, in either direction.
+  absl::Status Copy(void* to, const void* from, size_t bytes);
   // Packs a stored weight. The stored bytes are not needed afterwards.
   // InvalidArgument: a dtype or shape that the chip cannot compute with (cols not a multiple of the
   // block, no rows, ...).
   absl::StatusOr<std::unique_ptr<Weight>> Prepare(const StoredTensor& stored);
 
-  // Each: InvalidArgument naming op, argument, needed and had.
+  // Each: InvalidArgument naming op, argument, needed and had; Internal, with the op's name, where
+  // the chip failed.
   absl::Status Embed(const EmbedArgs& args);
   absl::Status RmsNorm(const RmsNormArgs& args);
   absl::Status Linear(const LinearArgs& args);
@@ -60,6 +63,9 @@ class Device {
  protected:
   virtual absl::StatusOr<Buffer> DoAllocate(size_t bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<Weight>> DoPrepare(const StoredTensor& stored) = 0;
+  virtual absl::Status DoCopy(void* to, const void* from, size_t bytes);
+  // What went wrong in the last DoX. Chips whose ops cannot fail keep the default.
+  virtual absl::Status Outcome() { return absl::OkStatus(); }
   virtual void DoEmbed(const EmbedArgs& args) = 0;
   virtual void DoRmsNorm(const RmsNormArgs& args) = 0;
   virtual void DoLinear(const LinearArgs& args) = 0;

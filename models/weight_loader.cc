@@ -154,7 +154,8 @@ absl::StatusOr<std::unique_ptr<device::Weight>> WeightLoader::Prepare(
 
 absl::StatusOr<device::Buffer> WeightLoader::ToDevice(const std::vector<float>& values) {
   BATON_ASSIGN_OR_RETURN(device::Buffer buffer, device_.Allocate(values.size() * sizeof(float)));
-  std::memcpy(buffer.data(), values.data(), values.size() * sizeof(float));
+  BATON_RETURN_IF_ERROR(
+      device_.Copy(buffer.data(), values.data(), values.size() * sizeof(float)));
   return buffer;
 }
 
