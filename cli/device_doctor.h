@@ -1,6 +1,7 @@
 // The conformance suite over one device, each case in a process of its own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,10 @@ struct CaseOutcome {
 // What opening the device says, or why it cannot be opened.
 absl::StatusOr<std::string> DescribeDevice(const device::DeviceOptions& options, int timeout_s);
 
-// Every case in turn; `on_outcome` hears of each as it ends.
+// Every case in turn; `on_outcome` hears of each as it ends. Without speed the large forms are left
+// out.
 std::vector<CaseOutcome> RunSuite(const device::DeviceOptions& options, int timeout_s,
+                                  bool with_speed,
                                   const std::function<void(const CaseOutcome&)>& on_outcome);
 
 }  // namespace baton::cli

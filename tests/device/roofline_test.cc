@@ -17,7 +17,9 @@ ChipSpec RoundChip() {
           .power_w = 3};
 }
 
-OpCost CostIn(const MemoryLevel& level, const OpWork& work) { return *Cost(RoundChip(), level, work); }
+OpCost CostIn(const MemoryLevel& level, const OpWork& work) {
+  return *Cost(RoundChip(), level, work);
+}
 
 TEST(Roofline, AnOpTakesTheLongerOfArithmeticAndMemoryAndTheLatencyOnTop) {
   const ChipSpec chip = RoundChip();

@@ -1,4 +1,5 @@
-// A plugin that does wrong what the environment variable BATON_FAULTY says. It computes rms_norm only.
+// A plugin that does wrong what the environment variable BATON_FAULTY says. It computes rms_norm
+// only.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -59,7 +60,9 @@ baton_device_table Table() {
     std::memcpy(to, from, bytes);
     return int{BATON_OK};
   };
-  table.prepare = [](baton_device*, const baton_stored*, baton_weight**) { return int{BATON_FAILED}; };
+  table.prepare = [](baton_device*, const baton_stored*, baton_weight**) {
+    return int{BATON_FAILED};
+  };
   table.release_weight = [](baton_device*, baton_weight*) {};
   table.weight_bytes = [](const baton_device*, const baton_weight*) { return int64_t{0}; };
   table.run = Faulty("incomplete") ? nullptr : Run;

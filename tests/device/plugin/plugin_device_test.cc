@@ -71,7 +71,8 @@ TEST_F(FaultyChip, WhatItLacksTheReferenceComputesWithOneWarningThatNamesIt) {
     const int32_t row = 1;
     ASSERT_TRUE(
         (*device)
-            ->GatherRows({MatrixView{table.data(), 2, 2, 2}, {&row, 1}, MatrixView{out.data(), 1, 2, 2}})
+            ->GatherRows(
+                {MatrixView{table.data(), 2, 2, 2}, {&row, 1}, MatrixView{out.data(), 1, 2, 2}})
             .ok());
     EXPECT_EQ(out, (std::vector<float>{3, 4}));
   }
