@@ -8,6 +8,7 @@
 #include "router/openai_api.h"
 #include "router/prompt_tokens.h"
 #include "router/version.h"
+#include "web/web_files.h"
 
 namespace baton::router {
 namespace {
@@ -44,6 +45,18 @@ Prompt ReadTokenizePrompt(FieldReader& fields, bool* add_special) {
   return prompt;
 }
 
+// The page asks only this server, runs only its own scripts and is not to be framed by others.
+HttpReply StatusPage(const web::WebFile& file) {
+  return {
+      .body = std::string(file.body),
+      .content_type = file.content_type,
+      .headers = {{"Cache-Control", "no-cache"},
+                  {"X-Content-Type-Options", "nosniff"},
+                  {"Content-Security-Policy",
+                   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+                   "frame-ancestors 'none'; base-uri 'none'"}}};
+}
+
 }  // namespace
 
 const HttpApi::Route HttpApi::kRoutes[] = {
@@ -76,6 +89,10 @@ std::variant<HttpReply, GenerationRoute> HttpApi::Handle(const HttpRequest& requ
   if (absl::StartsWith(path, absl::StrCat(kModelsPath, "/"))) {
     if (request.method != "GET") return MethodNotAllowed("GET, HEAD");
     return Model(path.substr(kModelsPath.size() + 1));
+  }
+  if (const web::WebFile* file = web::FindWebFile(path)) {
+    if (request.method != "GET") return MethodNotAllowed("GET, HEAD");
+    return StatusPage(*file);
   }
   return ErrorReply(NoSuchRoute(path));
 }

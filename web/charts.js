@@ -47,8 +47,8 @@ export function drawCharts(history) {
   const computed = rate(before, now, "baton_node_prompt_tokens_computed_total");
   const share = cached + computed > 0 ? (100 * cached) / (cached + computed) : null;
   document.getElementById("figures").replaceChildren(
-    figure(number(rate(before, now, "baton_node_tokens_generated_total"), 1), "output tokens/s"),
-    figure(number(computed, 1), "prompt tokens/s computed"),
+    figure(number(rate(before, now, "baton_node_tokens_generated_total")), "output tokens/s"),
+    figure(number(computed), "prompt tokens/s computed"),
     figure(share === null ? "–" : `${number(share)} %`, "of prompts from the prefix cache"),
     figure(duration(quantile(before, now, "vllm:time_to_first_token_seconds", 0.5)), "median time to first token"),
     figure(duration(quantile(before, now, "vllm:inter_token_latency_seconds", 0.99)), "p99 between tokens"),
@@ -63,6 +63,6 @@ export function drawCharts(history) {
   charts.push(chart("Tokens per second", [
     { name: "output", color: "var(--decode)", values: rates("baton_node_tokens_generated_total") },
     { name: "prompt", color: "var(--prefill)", values: rates("baton_node_prompt_tokens_computed_total") },
-  ], (value) => number(value, 1)));
+  ], (value) => number(value, value < 100 ? 1 : 0)));
   document.getElementById("charts").replaceChildren(...charts);
 }
