@@ -20,15 +20,26 @@ namespace baton::decode_node {
 class DecodeCall final : public engine::StepListener,
                          public std::enable_shared_from_this<DecodeCall> {
  public:
+  // What all calls of a node share; must outlive them.
+  struct Node {
+    engine::Engine& engine;
+    KvIntake& intake;
+    kvcache::PrefixCache* cache;  // null: nothing is reused
+    const Clock& clock;
+  };
+
   // `sequence` has everything but blocks, first token and listener. `active` counts calls that have
   // not ended.
-  DecodeCall(engine::Engine& engine, KvIntake& intake, const Clock& clock, std::string ticket_id,
-             std::unique_ptr<engine::Sequence> sequence,
+  DecodeCall(const Node& node, std::string ticket_id, std::unique_ptr<engine::Sequence> sequence,
              std::shared_ptr<std::atomic<int32_t>> active);
   ~DecodeCall() override;
 
-  // Reserves the blocks and announces the lease; an error ends the call.
-  void Lease(const v1::Ticket& ticket, int32_t lease_timeout_ms);
+  // Reserves the blocks that are not cached and announces the lease; an error ends the call.
+  // `prefill_block_tokens`: of the prefill node's blocks, in which the lease counts what is
+  // missing; 0: as this node's.
+  void Lease(const v1::Ticket& ticket, int32_t prefill_block_tokens, int32_t lease_timeout_ms);
+  // Has the prompt computed here; an error of the engine ends the call.
+  void PrefillHere();
   // Ends the call with an error before anything was reserved.
   void Refuse(absl::Status status);
   grpc::ServerWriteReactor<v1::DecodeEvent>* Attach();
@@ -41,14 +52,13 @@ class DecodeCall final : public engine::StepListener,
 
  private:
   enum class State : uint8_t { kLeased, kRunning, kEnded };
+  void SendPrefilled(const engine::Sequence& sequence);
   void Committed(std::vector<kvcache::BlockRef> blocks, const v1::Token& first_token);
   void Cancelled();
   // Ends the call unless it ended; true when this did it.
   bool EndIf(State state, absl::Status status);
 
-  engine::Engine& engine_;
-  KvIntake& intake_;
-  const Clock& clock_;
+  const Node node_;
   const std::string ticket_id_;
   const std::shared_ptr<std::atomic<int32_t>> active_;
   const std::shared_ptr<server::EventStream<v1::DecodeEvent>> stream_;
@@ -56,8 +66,10 @@ class DecodeCall final : public engine::StepListener,
   State state_ ABSL_GUARDED_BY(mutex_) = State::kLeased;
   std::unique_ptr<engine::Sequence> sequence_ ABSL_GUARDED_BY(mutex_);  // until it is committed
   uint64_t id_ = 0;
-  // Engine thread, after the commit.
+  // Engine thread, after the commit; with prefill_here, after the first token, which begins decode.
+  bool prefill_here_ = false;
   absl::Time committed_;
+  absl::Time decode_begin_;
   absl::Time previous_;
   bool first_message_ = true;
   engine::FinishReason reason_ = engine::FinishReason::kNone;

@@ -15,6 +15,7 @@
 #include "engine/assembly.h"
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
+#include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_receiver.h"
@@ -58,10 +59,10 @@ class ExpiryTimer {
   std::thread thread_;
 };
 
-v1::NodeLoad LoadOf(const engine::Engine& engine, const kvcache::BlockPool& pool,
+v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
                     const kvcache::KvReceiver& receiver, bool draining) {
   const engine::EngineStats stats = engine.stats();
-  const kvcache::BlockPool::Stats blocks = pool.stats();
+  const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   const kvcache::KvReceiver::Stats received = receiver.stats();
   v1::NodeLoad load;
   load.set_sequences_running(stats.running);
@@ -71,8 +72,10 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const kvcache::BlockPool& pool
   load.set_blocks_free(blocks.free);
   load.set_blocks_leased(blocks.leased);
   load.set_blocks_used(blocks.used);
+  load.set_blocks_cached(blocks.cached);
   load.set_draining(draining);
   load.set_tokens_generated(stats.tokens_drawn);
+  load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_kv_bytes_received(received.bytes);
   load.set_kv_frames_refused(received.frames_refused);
   return load;
@@ -88,7 +91,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
   engine::Engine engine(*parts.model, *parts.store, *parts.pool, policy, clock,
                         {.queue_max = config.node().max_queue(),
                          .eos_ids = model.eos_ids,
-                         .context_length = model.context_length});
+                         .context_length = model.context_length,
+                         .cache = parts.cache.get()});
   SystemRng rng;
   const uint64_t incarnation = rng.Next();
   KvIntake intake(*parts.pool, model.layers, config.node().block_tokens(), clock,
@@ -101,22 +105,22 @@ absl::Status Run(const v1::DecodeConfig& config) {
         return server::RequireRole(context, {"prefill"});
       });
   engine::GrammarConstraints grammars(config.node().model());
-  DecodeService service(
-      {engine, intake, model, parts.layout, clock, config.lease_timeout_ms(), &grammars});
+  DecodeService service({engine, intake, *parts.pool, parts.cache.get(), model, parts.layout, clock,
+                         config.lease_timeout_ms(), &grammars});
   ExpiryTimer timer(intake);
   engine.Start();
-  BATON_ASSIGN_OR_RETURN(
-      const auto shell,
-      server::NodeShell::Start(config.node(), config.process(), v1::NODE_ROLE_DECODE,
-                               {.incarnation = incarnation,
-                                .layout = kvcache::ToProto(parts.layout),
-                                .model_name = model.name,
-                                .context_length = model.context_length,
-                                .device = parts.device->description(),
-                                .blocks = parts.pool->stats().total},
-                               {&service, transfer.get()}, [&] {
-                                 return LoadOf(engine, *parts.pool, *receiver, service.draining());
-                               }));
+  BATON_ASSIGN_OR_RETURN(const auto shell,
+                         server::NodeShell::Start(
+                             config.node(), config.process(), v1::NODE_ROLE_DECODE,
+                             {.incarnation = incarnation,
+                              .layout = kvcache::ToProto(parts.layout),
+                              .model_name = model.name,
+                              .context_length = model.context_length,
+                              .device = parts.device->description(),
+                              .blocks = parts.pool->stats().total},
+                             {&service, transfer.get()},
+                             [&] { return LoadOf(engine, parts, *receiver, service.draining()); },
+                             server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)));
   server::WaitForSignal();
   spdlog::info("draining {} sequences", service.active());
   service.StartDraining();

@@ -5,10 +5,6 @@
 namespace baton::decode_node {
 namespace {
 
-// Tokens of one step that recomputation may take: a few, so that the others' next token is not
-// late.
-constexpr int64_t kRecomputeTokens = 64;
-
 // Blocks of the arrivals after `sequence`.
 int32_t BlocksAfter(const engine::Sequence* sequence,
                     const std::vector<engine::Sequence*>& arrivals) {
@@ -25,7 +21,12 @@ engine::StepPlan DecodePolicy::Plan(const engine::EngineView& view) {
   engine::StepPlan plan;
   int32_t free = view.blocks_free;
   int64_t tokens = 0;
-  int64_t recompute = std::min<int64_t>(kRecomputeTokens, view.batch_tokens_max);
+  const bool somebody_decodes = std::any_of(
+      view.sequences.begin(), view.sequences.end(), [](const engine::Sequence* sequence) {
+        return sequence->blocks.size() > 0 && sequence->uncomputed() == 1;
+      });
+  int64_t chunks =
+      somebody_decodes ? std::min(chunk_tokens_, view.batch_tokens_max) : view.batch_tokens_max;
   std::vector<engine::Sequence*> victims = view.sequences;  // the last may lose its blocks
   for (engine::Sequence* sequence : view.sequences) {
     if (static_cast<int32_t>(plan.run.size()) >= batch_max_ || tokens >= view.batch_tokens_max) {
@@ -34,7 +35,7 @@ engine::StepPlan DecodePolicy::Plan(const engine::EngineView& view) {
     if (std::find(plan.preempt.begin(), plan.preempt.end(), sequence) != plan.preempt.end()) break;
     const bool fresh = sequence->blocks.size() == 0;  // preempted before
     int64_t take = std::min<int64_t>(sequence->uncomputed(), view.batch_tokens_max - tokens);
-    if (take > 1) take = std::min(take, recompute);
+    if (take > 1) take = std::min(take, chunks);
     if (take < 1) continue;
     // A sequence that starts again must find room for all that it has, or it would be preempted at
     // once.
@@ -56,7 +57,7 @@ engine::StepPlan DecodePolicy::Plan(const engine::EngineView& view) {
       continue;
     }
     free -= lacking;
-    if (take > 1) recompute -= take;
+    if (take > 1) chunks -= take;
     tokens += take;
     plan.run.push_back({sequence, take});
   }

@@ -11,36 +11,50 @@
 
 namespace baton::decode_node {
 
+absl::StatusOr<std::unique_ptr<engine::Sequence>> DecodeService::MakeSequence(
+    const grpc::CallbackServerContext& context, const v1::DecodeRequest& request) {
+  BATON_RETURN_IF_ERROR(server::RequireRole(context, {"router"}));
+  if (draining_) return absl::UnavailableError("decode node is draining");
+  if (!request.prefill_here()) {
+    BATON_RETURN_IF_ERROR(kvcache::CheckConvertible(parts_.layout, request.layout()));
+  }
+  BATON_ASSIGN_OR_RETURN(std::unique_ptr<engine::Sequence> sequence,
+                         engine::MakeSequence(request.prompt(), request.first_index(),
+                                              request.sampling(), request.stop(), parts_.config));
+  BATON_RETURN_IF_ERROR(engine::AttachGrammar(parts_.grammars, request.sampling(), sequence.get()));
+  // A preempted sequence holds blocks of nobody else: while one waits, no new one may take its
+  // room.
+  if (parts_.engine.stats().preempted > 0) {
+    return absl::ResourceExhaustedError("kvcache: preempted sequences wait for blocks");
+  }
+  // What a hand-over leases in advance a prompt that is computed here takes when it starts; it does
+  // not even queue where there is no room now.
+  const int32_t needed =
+      kvcache::BlocksFor(sequence->length(), parts_.layout.geometry.block_tokens);
+  const int32_t available = parts_.pool.stats().available();
+  if (request.prefill_here() && needed > available) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("kvcache: need ", needed, " blocks, ", available, " free"));
+  }
+  sequence->cache_salt = request.cache_salt();
+  sequence->id = next_id_++;
+  return sequence;
+}
+
 grpc::ServerWriteReactor<v1::DecodeEvent>* DecodeService::Generate(
     grpc::CallbackServerContext* context, const v1::DecodeRequest* request) {
-  const auto make_sequence = [&]() -> absl::StatusOr<std::unique_ptr<engine::Sequence>> {
-    BATON_RETURN_IF_ERROR(server::RequireRole(*context, {"router"}));
-    if (draining_) return absl::UnavailableError("decode node is draining");
-    BATON_RETURN_IF_ERROR(kvcache::CheckSameLayout(parts_.layout, request->layout()));
-    BATON_ASSIGN_OR_RETURN(
-        std::unique_ptr<engine::Sequence> sequence,
-        engine::MakeSequence(request->prompt(), request->first_index(), request->sampling(),
-                             request->stop(), parts_.config));
-    BATON_RETURN_IF_ERROR(
-        engine::AttachGrammar(parts_.grammars, request->sampling(), sequence.get()));
-    // A preempted sequence holds blocks of nobody else: while one waits, no new one may take its
-    // room.
-    if (parts_.engine.stats().preempted > 0) {
-      return absl::ResourceExhaustedError("kvcache: preempted sequences wait for blocks");
-    }
-    sequence->id = next_id_++;
-    return sequence;
-  };
-  absl::StatusOr<std::unique_ptr<engine::Sequence>> sequence = make_sequence();
+  absl::StatusOr<std::unique_ptr<engine::Sequence>> sequence = MakeSequence(*context, *request);
   absl::Status refused = sequence.status();
   const auto call = std::make_shared<DecodeCall>(
-      parts_.engine, parts_.intake, parts_.clock, request->ticket().id(),
-      sequence.ok() ? *std::move(sequence) : nullptr, active_);
+      DecodeCall::Node{parts_.engine, parts_.intake, parts_.cache, parts_.clock},
+      request->ticket().id(), sequence.ok() ? *std::move(sequence) : nullptr, active_);
   grpc::ServerWriteReactor<v1::DecodeEvent>* reactor = call->Attach();
   if (!refused.ok()) {
     call->Refuse(std::move(refused));
+  } else if (request->prefill_here()) {
+    call->PrefillHere();
   } else {
-    call->Lease(request->ticket(), parts_.lease_timeout_ms);
+    call->Lease(request->ticket(), request->layout().block_tokens(), parts_.lease_timeout_ms);
   }
   return reactor;
 }

@@ -9,7 +9,9 @@
 #include "decode_node/kv_intake.h"
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
+#include "kvcache/block_pool.h"
 #include "kvcache/kv_layout.h"
+#include "kvcache/prefix_cache.h"
 #include "models/model_config.h"
 #include "proto/decode.grpc.pb.h"
 
@@ -22,6 +24,8 @@ class DecodeService final : public v1::Decode::CallbackService {
   struct Parts {
     engine::Engine& engine;
     KvIntake& intake;
+    const kvcache::BlockPool& pool;
+    kvcache::PrefixCache* cache;  // null: nothing is reused
     const models::ModelConfig& config;
     const kvcache::KvLayout& layout;
     const Clock& clock;
@@ -42,6 +46,9 @@ class DecodeService final : public v1::Decode::CallbackService {
   int32_t active() const { return *active_; }
 
  private:
+  absl::StatusOr<std::unique_ptr<engine::Sequence>> MakeSequence(
+      const grpc::CallbackServerContext& context, const v1::DecodeRequest& request);
+
   const Parts parts_;
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> next_id_{1};

@@ -1,6 +1,7 @@
 #include "decode_node/kv_intake.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,8 @@ namespace {
 
 constexpr size_t kTicketBytes = 16;
 constexpr size_t kTombstonesMax = 65536;
+// What a frame of any block size writes is a multiple of this.
+constexpr int32_t kPieceTokens = 16;
 
 }  // namespace
 
@@ -20,24 +23,38 @@ struct KvIntake::Lease {
   int32_t prompt_tokens = 0;
   std::vector<kvcache::BlockRef> blocks;
   std::vector<int32_t> ids;   // of blocks
-  std::vector<bool> present;  // [layer * blocks + block]
+  std::vector<bool> present;  // [layer * pieces + piece]
+  int32_t pieces = 0;         // of kPieceTokens tokens, up to the prompt's end
+  int32_t reused = 0;         // of the blocks, those at the beginning that are shared
+  int32_t reused_tokens = 0;  // in those
   absl::Time expiry;
   int32_t grants = 0;
   LeaseEvents events;
+
+  ~Lease() { kvcache::GiveBack(std::move(blocks)); }
+  // Nothing was written yet: present is what is reused.
+  void ForgetWrites() {
+    for (size_t i = 0; i < present.size(); ++i) {
+      present[i] = static_cast<int32_t>(i) % pieces < reused_tokens / kPieceTokens;
+    }
+  }
 };
 
 // Keeps the lease, and with it the blocks, until the write is over.
 class KvIntake::Grant final : public kvcache::KvSink::WriteGrant {
  public:
-  Grant(KvIntake& intake, std::shared_ptr<Lease> lease, absl::Span<const int32_t> ids)
-      : intake_(intake), lease_(std::move(lease)), ids_(ids) {}
+  Grant(KvIntake& intake, std::shared_ptr<Lease> lease, absl::Span<const int32_t> ids,
+        kvcache::TokenRange tokens)
+      : intake_(intake), lease_(std::move(lease)), ids_(ids), tokens_(tokens) {}
   ~Grant() override { intake_.GrantEnded(*lease_); }
   absl::Span<const int32_t> block_ids() const override { return ids_; }
+  kvcache::TokenRange tokens() const override { return tokens_; }
 
  private:
   KvIntake& intake_;
   std::shared_ptr<Lease> lease_;
-  absl::Span<const int32_t> ids_;
+  const absl::Span<const int32_t> ids_;
+  const kvcache::TokenRange tokens_;
 };
 
 KvIntake::KvIntake(kvcache::BlockPool& pool, int32_t layers, int32_t block_tokens,
@@ -51,23 +68,33 @@ KvIntake::KvIntake(kvcache::BlockPool& pool, int32_t layers, int32_t block_token
 KvIntake::~KvIntake() = default;
 
 absl::Status KvIntake::Reserve(const v1::Ticket& ticket, int32_t prompt_tokens,
-                               LeaseEvents events) {
+                               std::vector<kvcache::BlockRef> reused, LeaseEvents events) {
   if (ticket.id().size() != kTicketBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("ticket has ", ticket.id().size(), " bytes, needs ", kTicketBytes));
   }
-  MutexLock lock(mutex_);
-  if (leases_.count(ticket.id()) > 0 || used_.count(ticket.id()) > 0) {
-    return absl::AlreadyExistsError("ticket was used before");
+  {
+    MutexLock lock(mutex_);
+    if (IsKnown(ticket.id())) return absl::AlreadyExistsError("ticket was used before");
   }
+  // Without the lock: the cache hears of the blocks that make room.
   auto lease = std::make_shared<Lease>();
-  BATON_ASSIGN_OR_RETURN(lease->blocks,
-                         pool_.Allocate(kvcache::BlocksFor(prompt_tokens, block_tokens_),
-                                        kvcache::BlockPool::Use::kLeased));
+  lease->blocks = std::move(reused);
+  lease->reused = static_cast<int32_t>(lease->blocks.size());
+  lease->reused_tokens = lease->reused * block_tokens_;
+  BATON_ASSIGN_OR_RETURN(
+      std::vector<kvcache::BlockRef> missing,
+      pool_.Allocate(kvcache::BlocksFor(prompt_tokens, block_tokens_) - lease->reused,
+                     kvcache::BlockPool::Use::kLeased));
+  std::move(missing.begin(), missing.end(), std::back_inserter(lease->blocks));
+  MutexLock lock(mutex_);
+  if (IsKnown(ticket.id())) return absl::AlreadyExistsError("ticket was used before");
   lease->epoch = ticket.epoch();
   lease->prompt_tokens = prompt_tokens;
   for (const kvcache::BlockRef& block : lease->blocks) lease->ids.push_back(block.id());
-  lease->present.assign(static_cast<size_t>(layers_) * lease->ids.size(), false);
+  lease->pieces = kvcache::BlocksFor(prompt_tokens, kPieceTokens);
+  lease->present.resize(static_cast<size_t>(layers_) * lease->pieces);
+  lease->ForgetWrites();
   lease->expiry = clock_.Now() + lease_timeout_;
   lease->events = std::move(events);
   leases_.emplace(ticket.id(), std::move(lease));
@@ -135,16 +162,26 @@ absl::StatusOr<std::shared_ptr<KvIntake::Lease>> KvIntake::Find(const v1::Ticket
   if (ticket.epoch() > lease.epoch) {
     // Another prefill node took over: nothing that the earlier one sent counts.
     lease.epoch = ticket.epoch();
-    std::fill(lease.present.begin(), lease.present.end(), false);
+    lease.ForgetWrites();
   }
   return found->second;
+}
+
+kvcache::TokenRange KvIntake::WritableTokens(const Lease& lease,
+                                             const v1::KvManifest& manifest) const {
+  const int64_t size = manifest.block_tokens() == 0 ? block_tokens_ : manifest.block_tokens();
+  const int64_t begin = manifest.block_begin() * size;
+  return {std::max<int64_t>(begin, lease.reused_tokens),
+          std::min(begin + manifest.block_count() * size,
+                   static_cast<int64_t>(lease.ids.size()) * block_tokens_)};
 }
 
 absl::StatusOr<std::unique_ptr<kvcache::KvSink::WriteGrant>> KvIntake::BeginWrite(
     const v1::KvManifest& manifest) {
   MutexLock lock(mutex_);
   BATON_ASSIGN_OR_RETURN(std::shared_ptr<Lease> lease, Find(manifest.ticket()));
-  const int64_t blocks = static_cast<int64_t>(lease->ids.size());
+  const int32_t size = manifest.block_tokens() == 0 ? block_tokens_ : manifest.block_tokens();
+  const int64_t blocks = kvcache::BlocksFor(lease->prompt_tokens, size);
   const int64_t end = int64_t{manifest.block_begin()} + manifest.block_count();
   if (manifest.layer() < 0 || manifest.layer() >= layers_) {
     return absl::InvalidArgumentError(
@@ -154,11 +191,20 @@ absl::StatusOr<std::unique_ptr<kvcache::KvSink::WriteGrant>> KvIntake::BeginWrit
     return absl::InvalidArgumentError(absl::StrCat("frame for blocks [", manifest.block_begin(),
                                                    ", ", end, "), the lease has ", blocks));
   }
+  const kvcache::TokenRange tokens = WritableTokens(*lease, manifest);
+  const bool all = tokens.begin == int64_t{manifest.block_begin()} * size;
+  if (tokens.begin >= tokens.end || (size == block_tokens_ && !all)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("frame for block ", manifest.block_begin(), ", but the first ", lease->reused,
+                     " blocks of the lease are there already and shared"));
+  }
   lease->expiry = clock_.Now() + lease_timeout_;
   ++lease->grants;
+  const int64_t first = tokens.begin / block_tokens_;
   const absl::Span<const int32_t> ids =
-      absl::MakeConstSpan(lease->ids).subspan(manifest.block_begin(), manifest.block_count());
-  return std::make_unique<Grant>(*this, std::move(lease), ids);
+      absl::MakeConstSpan(lease->ids)
+          .subspan(first, kvcache::BlocksFor(tokens.end, block_tokens_) - first);
+  return std::make_unique<Grant>(*this, std::move(lease), ids, tokens);
 }
 
 void KvIntake::GrantEnded(Lease& lease) {
@@ -172,9 +218,10 @@ void KvIntake::EndWrite(const v1::KvManifest& manifest) {
   // A lease that ended or moved to a later epoch meanwhile has no use for the frame.
   if (found == leases_.end() || found->second->epoch != manifest.ticket().epoch()) return;
   Lease& lease = *found->second;
-  const size_t first = static_cast<size_t>(manifest.layer()) * lease.ids.size();
-  for (int32_t i = 0; i < manifest.block_count(); ++i) {
-    lease.present[first + manifest.block_begin() + i] = true;
+  const kvcache::TokenRange tokens = WritableTokens(lease, manifest);
+  const int64_t end = std::min<int64_t>(tokens.end / kPieceTokens, lease.pieces);
+  for (int64_t piece = tokens.begin / kPieceTokens; piece < end; ++piece) {
+    lease.present[static_cast<size_t>(manifest.layer()) * lease.pieces + piece] = true;
   }
 }
 
@@ -191,7 +238,7 @@ absl::Status KvIntake::Commit(const v1::KvCommit& commit) {
     const auto missing = std::count(lease->present.begin(), lease->present.end(), false);
     if (missing > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
-          "commit with ", missing, " of ", lease->present.size(), " layer blocks missing"));
+          "commit with ", missing, " of ", lease->present.size(), " layer pieces missing"));
     }
     leases_.erase(commit.ticket().id());
     Bury(commit.ticket().id());

@@ -38,9 +38,11 @@ class KvIntake final : public kvcache::KvSink {
            absl::Duration lease_timeout);
   ~KvIntake() override;
 
-  // Leases blocks for `prompt_tokens` tokens. ResourceExhausted without blocks, AlreadyExists for a
-  // ticket seen before, InvalidArgument for one that is not 16 bytes.
-  absl::Status Reserve(const v1::Ticket& ticket, int32_t prompt_tokens, LeaseEvents events);
+  // Leases blocks for `prompt_tokens` tokens. `reused` are the first of them, which the node has
+  // already and nobody may write; the others are reserved. ResourceExhausted without blocks,
+  // AlreadyExists for a ticket seen before, InvalidArgument for one that is not 16 bytes.
+  absl::Status Reserve(const v1::Ticket& ticket, int32_t prompt_tokens,
+                       std::vector<kvcache::BlockRef> reused, LeaseEvents events);
   // Ends a lease without an event; unknown tickets are remembered as used, so that a cancel that
   // overtakes its request wins.
   void Release(const std::string& ticket_id);
@@ -61,6 +63,11 @@ class KvIntake final : public kvcache::KvSink {
   // The lease that a frame of this ticket may touch.
   absl::StatusOr<std::shared_ptr<Lease>> Find(const v1::Ticket& ticket)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The tokens that a frame within the lease may write.
+  kvcache::TokenRange WritableTokens(const Lease& lease, const v1::KvManifest& manifest) const;
+  bool IsKnown(const std::string& ticket_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return leases_.count(ticket_id) > 0 || used_.count(ticket_id) > 0;
+  }
   void Bury(const std::string& ticket_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantEnded(Lease& lease);
 

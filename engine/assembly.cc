@@ -81,6 +81,10 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   BATON_ASSIGN_OR_RETURN(parts.store, kvcache::KvStore::Create(*parts.device, geometry, blocks));
   parts.pool = std::make_unique<kvcache::BlockPool>(blocks);
   parts.layout = {.geometry = geometry, .model_fingerprint = config.fingerprint};
+  if (options.prefix_cache) {
+    parts.cache = std::make_unique<kvcache::PrefixCache>(*parts.pool, options.block_tokens,
+                                                         config.fingerprint);
+  }
   return parts;
 }
 

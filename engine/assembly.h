@@ -11,6 +11,7 @@
 #include "kvcache/block_pool.h"
 #include "kvcache/kv_layout.h"
 #include "kvcache/kv_store.h"
+#include "kvcache/prefix_cache.h"
 #include "models/model_registry.h"
 
 namespace baton::engine {
@@ -23,6 +24,7 @@ struct AssemblyOptions {
   int64_t context_max = 0;    // 0: the model's own
   int32_t block_tokens = 32;  // 16, 32 or 64
   int64_t kv_bytes = 0;       // 0: a quarter of the free memory, at most 4 GiB
+  bool prefix_cache = true;
   std::function<void(float)> on_progress;
 };
 
@@ -32,6 +34,7 @@ struct Assembly {
   std::unique_ptr<models::Model> model;
   std::unique_ptr<kvcache::KvStore> store;
   std::unique_ptr<kvcache::BlockPool> pool;
+  std::unique_ptr<kvcache::PrefixCache> cache;  // null: off
   kvcache::KvLayout layout;
 };
 

@@ -29,7 +29,8 @@ Engine::Engine(models::Model& model, const kvcache::KvStore& store, kvcache::Blo
       pool_(pool),
       policy_(policy),
       clock_(clock),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      reuse_(options_.cache, store.geometry().block_tokens) {}
 
 Engine::~Engine() { Stop(); }
 
@@ -65,7 +66,7 @@ absl::Status Engine::Submit(std::unique_ptr<Sequence> sequence) {
   }
   ++held_;
   submitted_tokens_ += sequence->uncomputed();
-  sequence->submitted = clock_.Now();
+  if (sequence->submitted == absl::Time()) sequence->submitted = clock_.Now();
   submitted_.push_back(std::move(sequence));
   wake_.notify_all();
   return absl::OkStatus();
@@ -115,7 +116,10 @@ bool Engine::TakeInbox(bool idle) {
     for (const auto& sequence : submitted) submitted_tokens_ -= sequence->uncomputed();
     stop = stop_;
   }
-  for (auto& sequence : submitted) sequences_.push_back(std::move(sequence));
+  for (auto& sequence : submitted) {
+    reuse_.File(sequence.get());  // what a hand-over brought
+    sequences_.push_back(std::move(sequence));
+  }
   for (const uint64_t id : cancelled) {
     const auto found = std::find_if(sequences_.begin(), sequences_.end(),
                                     [id](const auto& s) { return s->id == id; });
@@ -127,19 +131,20 @@ bool Engine::TakeInbox(bool idle) {
 
 bool Engine::RunStep() {
   if (sequences_.empty()) return false;
-  std::vector<Sequence*> all;
-  for (const auto& sequence : sequences_) all.push_back(sequence.get());
-  StepPlan plan = policy_.Plan({.sequences = all,
-                                .blocks_free = pool_.stats().free,
+  const std::vector<Sequence*> ready = reuse_.Ready(sequences_);
+  StepPlan plan = policy_.Plan({.sequences = ready,
+                                .blocks_free = pool_.stats().available(),
                                 .block_tokens = store_.geometry().block_tokens,
                                 .batch_tokens_max = model_.max_batch_tokens()});
   Preempt(plan.preempt);
-  AllocateBlocks(&plan);
+  TakeBlocks(&plan);
   if (plan.run.empty()) return false;
   const absl::Time begin = clock_.Now();
+  int64_t tokens_cached = 0;
   for (const StepPlan::Item& item : plan.run) {
     if (item.sequence->first_step != absl::Time()) continue;
     item.sequence->first_step = begin;
+    tokens_cached += item.sequence->cached_tokens;
     item.sequence->listener->OnStarted(*item.sequence);
   }
   device::ConstMatrixView logits;
@@ -148,29 +153,48 @@ bool Engine::RunStep() {
     for (const StepPlan::Item& item : plan.run) Finish(item.sequence, status);
     return true;
   }
-  UpdateStats(plan, clock_.Now() - begin);
+  UpdateStats(plan, clock_.Now() - begin, tokens_cached);
   Advance(plan, logits);
   return true;
 }
 
 void Engine::Preempt(const std::vector<Sequence*>& victims) {
   for (Sequence* victim : victims) {
-    victim->blocks.Clear();
-    victim->computed = 0;
+    GiveBlocksUp(victim);
     ++victim->preemptions;
   }
 }
 
-void Engine::AllocateBlocks(StepPlan* plan) {
+void Engine::GiveBlocksUp(Sequence* sequence) {
+  sequence->blocks.Clear();
+  sequence->computed = 0;
+  sequence->blocks_filed = 0;
+}
+
+void Engine::TakeBlocks(StepPlan* plan) {
+  // First what is cached, so that no block of one sequence's prefix is taken for another.
+  std::vector<Sequence*> starting;
+  for (StepPlan::Item& item : plan->run) {
+    if (item.sequence->blocks.size() > 0) continue;
+    starting.push_back(item.sequence);
+    reuse_.Attach(item.sequence);
+    item.tokens = std::min(item.tokens, item.sequence->uncomputed());
+  }
   std::vector<StepPlan::Item> ready;
   for (const StepPlan::Item& item : plan->run) {
     const int32_t lacking =
         BlocksLacking(*item.sequence, item.tokens, store_.geometry().block_tokens);
     if (lacking > 0) {
       // Others (leases) may have been faster since the plan was made: then this item waits for a
-      // later step.
+      // later step. One that was to start holds nothing meanwhile: two that wait for each other's
+      // blocks would wait for ever.
       auto blocks = pool_.Allocate(lacking, kvcache::BlockPool::Use::kUsed);
-      if (!blocks.ok()) continue;
+      if (!blocks.ok()) {
+        const bool was_to_start =
+            std::find(starting.begin(), starting.end(), item.sequence) != starting.end();
+        if (was_to_start) GiveBlocksUp(item.sequence);
+        continue;
+      }
       item.sequence->blocks.Append(*std::move(blocks));
     }
     ready.push_back(item);
@@ -205,6 +229,7 @@ void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits
     Sequence& s = *item.sequence;
     const bool last = item.tokens == s.uncomputed();
     s.computed += item.tokens;
+    reuse_.File(&s);
     if (!last) continue;
     const absl::Span<const float> scores(logits.row(row++), static_cast<size_t>(logits.cols));
     const absl::StatusOr<SampledToken> token = Draw(&s, scores);
@@ -274,7 +299,7 @@ void Engine::UpdateQueueStats() {
   int64_t queued = 0;
   int32_t preempted = 0;
   for (const auto& sequence : sequences_) {
-    queued += sequence->uncomputed();
+    queued += reuse_.Uncached(*sequence);
     if (sequence->preemptions > 0 && sequence->computed == 0) ++preempted;
   }
   MutexLock lock(mutex_);
@@ -282,7 +307,7 @@ void Engine::UpdateQueueStats() {
   stats_.preempted = preempted;
 }
 
-void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
+void Engine::UpdateStats(const StepPlan& plan, absl::Duration took, int64_t tokens_cached) {
   int64_t tokens = 0, drawn = 0;
   for (const StepPlan::Item& item : plan.run) {
     tokens += item.tokens;
@@ -293,6 +318,7 @@ void Engine::UpdateStats(const StepPlan& plan, absl::Duration took) {
   stats_.running = static_cast<int32_t>(plan.run.size());
   stats_.tokens_computed += tokens;
   stats_.tokens_drawn += drawn;
+  stats_.tokens_cached += tokens_cached;
   stats_.tokens_per_s = Average(stats_.tokens_per_s, static_cast<double>(tokens) / seconds);
   stats_.step_seconds = Average(stats_.step_seconds, seconds);
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "engine/batch_policy.h"
+#include "engine/prefix_reuse.h"
 #include "engine/step_listener.h"
 #include "kvcache/block_pool.h"
 #include "kvcache/kv_store.h"
@@ -24,9 +25,10 @@ struct EngineStats {
   int32_t running = 0;          // sequences of the latest step
   int32_t waiting = 0;          // all others
   int32_t preempted = 0;        // of those, the ones that lost their blocks
-  int64_t tokens_queued = 0;    // not computed yet, over all sequences
+  int64_t tokens_queued = 0;    // to be computed yet, over all sequences
   int64_t tokens_computed = 0;  // since start
   int64_t tokens_drawn = 0;     // since start
+  int64_t tokens_cached = 0;    // of prompts, taken from the prefix cache, since start
   double tokens_per_s = 0;      // computed while stepping, moving average
   double step_seconds = 0;      // moving average
 };
@@ -38,7 +40,8 @@ class Engine {
   struct Options {
     int32_t queue_max = 256;  // sequences in the engine
     std::vector<int32_t> eos_ids;
-    int64_t context_length = 0;  // a sequence ends there
+    int64_t context_length = 0;             // a sequence ends there
+    kvcache::PrefixCache* cache = nullptr;  // null: nothing is reused
   };
 
   // Everything passed in must outlive the engine.
@@ -64,7 +67,9 @@ class Engine {
   bool TakeInbox(bool idle);
   bool RunStep();  // false when there was nothing to run
   void Preempt(const std::vector<Sequence*>& victims);
-  void AllocateBlocks(StepPlan* plan);
+  static void GiveBlocksUp(Sequence* sequence);
+  // Takes what is cached for the sequences that start, then blocks for what they compute.
+  void TakeBlocks(StepPlan* plan);
   absl::Status Forward(const StepPlan& plan, device::ConstMatrixView* logits);
   void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
   absl::StatusOr<SampledToken> Draw(Sequence* sequence, absl::Span<const float> scores) const;
@@ -72,7 +77,7 @@ class Engine {
   void Finish(Sequence* sequence, absl::Status status);
   // What waits now, also when no step follows.
   void UpdateQueueStats();
-  void UpdateStats(const StepPlan& plan, absl::Duration took);
+  void UpdateStats(const StepPlan& plan, absl::Duration took, int64_t tokens_cached);
 
   models::Model& model_;
   const kvcache::KvStore& store_;
@@ -80,6 +85,7 @@ class Engine {
   BatchPolicy& policy_;
   const Clock& clock_;
   const Options options_;
+  const PrefixReuse reuse_;
 
   std::vector<std::unique_ptr<Sequence>> sequences_;  // engine thread only, in order of arrival
 

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "engine/sampling_params.h"
 #include "engine/token_constraint.h"
 #include "kvcache/block_table.h"
+#include "kvcache/prefix_cache.h"
 
 namespace baton::engine {
 
@@ -21,6 +23,11 @@ struct Sequence {
   int64_t prompt_tokens = 0;
   int64_t computed = 0;  // tokens whose keys and values are in the blocks
   kvcache::BlockTable blocks;
+  std::string cache_salt;  // its blocks are shared with sequences of equal salt only
+  std::vector<kvcache::BlockKey> block_keys;  // of the first full blocks of `tokens`
+  int32_t blocks_filed = 0;     // of `blocks`, those that the prefix cache was offered
+  int32_t blocks_expected = 0;  // that the cache would give; valid while there are no blocks
+  int64_t cached_tokens = 0;    // found in the cache before the first step
   SamplingParams sampling;
   StopParams stop;
   int32_t first_index =
@@ -32,7 +39,7 @@ struct Sequence {
   std::shared_ptr<StepListener> listener;
 
   int32_t preemptions = 0;
-  absl::Time submitted;   // when the engine took it
+  absl::Time submitted;   // when the engine took it, unless it was set before
   absl::Time first_step;  // when its first step started
   absl::Time last_token;  // when its latest token was drawn
 

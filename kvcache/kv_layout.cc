@@ -13,6 +13,8 @@ absl::Status CheckField(absl::string_view field, const T& ours, const T& theirs)
       absl::StrCat("kv layout differs in ", field, ": ours ", ours, ", theirs ", theirs));
 }
 
+bool IsBlockSize(int32_t tokens) { return tokens == 16 || tokens == 32 || tokens == 64; }
+
 }  // namespace
 
 absl::Status CheckSameLayout(const KvLayout& ours, const KvLayout& theirs) {
@@ -30,6 +32,17 @@ absl::Status CheckSameLayout(const KvLayout& ours, const KvLayout& theirs) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckConvertible(const KvLayout& ours, const KvLayout& theirs) {
+  KvLayout alike = theirs;
+  // Keys and values of a token lie apart from other tokens' in these types alone.
+  const bool plain =
+      ours.geometry.dtype == device::DType::kF16 || ours.geometry.dtype == device::DType::kF32;
+  if (plain && IsBlockSize(theirs.geometry.block_tokens)) {
+    alike.geometry.block_tokens = ours.geometry.block_tokens;
+  }
+  return CheckSameLayout(ours, alike);
 }
 
 }  // namespace baton::kvcache

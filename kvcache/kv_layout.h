@@ -22,4 +22,8 @@ struct KvLayout {
 // block_tokens: ours 32, theirs 64").
 absl::Status CheckSameLayout(const KvLayout& ours, const KvLayout& theirs);
 
+// As above, but blocks of another size are fine too: the receiver converts them (block_bytes.h of
+// transfer/).
+absl::Status CheckConvertible(const KvLayout& ours, const KvLayout& theirs);
+
 }  // namespace baton::kvcache

@@ -23,6 +23,22 @@ void KvHandoff::Start(std::function<void(absl::Status)> on_done) {
   if (cancelled) push->Cancel();
 }
 
+void KvHandoff::PushCached(const engine::Sequence& sequence) {
+  const device::KvGeometry& geometry = store_.geometry();
+  const int32_t cached = static_cast<int32_t>(sequence.computed / geometry.block_tokens);
+  if (cached <= first_missing_block_) return;
+  std::shared_ptr<kvcache::KvPush> push;
+  {
+    MutexLock lock(mutex_);
+    push = push_;
+  }
+  const absl::Span<const int32_t> blocks =
+      sequence.blocks.ids().subspan(first_missing_block_, cached - first_missing_block_);
+  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+    push->SendBlocks(layer, first_missing_block_, blocks);
+  }
+}
+
 void KvHandoff::Push(const engine::Sequence& sequence, int32_t layer, int64_t begin, int64_t end) {
   const int32_t block_tokens = store_.geometry().block_tokens;
   const bool last = end == sequence.length();

@@ -23,6 +23,9 @@ class KvHandoff {
 
   // Opens the push. Does not block.
   void Start(std::function<void(absl::Status)> on_done);
+  // The sequence starts with blocks that were cached: pushes those of them that the decode node
+  // lacks.
+  void PushCached(const engine::Sequence& sequence);
   // One layer of the tokens [begin, end) was written: pushes the blocks that are now complete, and
   // at the prompt's end the last, partly filled one.
   void Push(const engine::Sequence& sequence, int32_t layer, int64_t begin, int64_t end);

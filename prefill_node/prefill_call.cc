@@ -38,7 +38,7 @@ void PrefillCall::Submit(std::unique_ptr<engine::Sequence> sequence,
   if (!status.ok()) stream_->Finish(std::move(status));
 }
 
-void PrefillCall::OnStarted(const engine::Sequence&) {
+void PrefillCall::OnStarted(const engine::Sequence& sequence) {
   if (handoff_ == nullptr) return;
   {
     MutexLock lock(mutex_);
@@ -46,6 +46,7 @@ void PrefillCall::OnStarted(const engine::Sequence&) {
   }
   handoff_->Start(
       [call = shared_from_this()](absl::Status status) { call->HandoffDone(std::move(status)); });
+  handoff_->PushCached(sequence);
 }
 
 void PrefillCall::OnLayerWritten(const engine::Sequence& sequence, int32_t layer, int64_t begin,
@@ -63,6 +64,7 @@ void PrefillCall::OnToken(const engine::Sequence& sequence, const engine::Sample
   first->set_queue_seconds(absl::ToDoubleSeconds(sequence.first_step - sequence.submitted));
   first->set_prefill_seconds(absl::ToDoubleSeconds(sequence.last_token - sequence.first_step));
   first->set_prompt_tokens(static_cast<int32_t>(sequence.prompt_tokens));
+  first->set_cached_tokens(static_cast<int32_t>(sequence.cached_tokens));
   const v1::Token first_token = first->token();
   if (handoff_ != nullptr) {
     if (reason == engine::FinishReason::kNone) {

@@ -9,6 +9,7 @@
 #include "engine/assembly.h"
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
+#include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_sender.h"
@@ -21,10 +22,10 @@
 namespace baton::prefill_node {
 namespace {
 
-v1::NodeLoad LoadOf(const engine::Engine& engine, const kvcache::BlockPool& pool,
+v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
                     const PrefillService& service) {
   const engine::EngineStats stats = engine.stats();
-  const kvcache::BlockPool::Stats blocks = pool.stats();
+  const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   v1::NodeLoad load;
   load.set_sequences_running(stats.running);
   load.set_sequences_waiting(stats.waiting);
@@ -35,9 +36,11 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const kvcache::BlockPool& pool
   load.set_blocks_free(blocks.free);
   load.set_blocks_leased(blocks.leased);
   load.set_blocks_used(blocks.used);
+  load.set_blocks_cached(blocks.cached);
   load.set_draining(service.draining());
   load.set_tokens_generated(stats.tokens_drawn);
   load.set_prompt_tokens_computed(stats.tokens_computed);
+  load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_kv_bytes_sent(service.kv_bytes_sent());
   return load;
 }
@@ -65,20 +68,22 @@ absl::Status Run(const v1::PrefillConfig& config) {
   engine::Engine engine(*parts.model, *parts.store, *parts.pool, policy, clock,
                         {.queue_max = config.node().max_queue(),
                          .eos_ids = model.eos_ids,
-                         .context_length = model.context_length});
+                         .context_length = model.context_length,
+                         .cache = parts.cache.get()});
   engine::GrammarConstraints grammars(config.node().model());
   PrefillService service({engine, *parts.store, *sender, model, clock, &grammars});
   engine.Start();
-  BATON_ASSIGN_OR_RETURN(
-      const auto shell,
-      server::NodeShell::Start(config.node(), config.process(), v1::NODE_ROLE_PREFILL,
-                               {.incarnation = incarnation,
-                                .layout = kvcache::ToProto(parts.layout),
-                                .model_name = model.name,
-                                .context_length = model.context_length,
-                                .device = parts.device->description(),
-                                .blocks = parts.pool->stats().total},
-                               {&service}, [&] { return LoadOf(engine, *parts.pool, service); }));
+  BATON_ASSIGN_OR_RETURN(const auto shell,
+                         server::NodeShell::Start(
+                             config.node(), config.process(), v1::NODE_ROLE_PREFILL,
+                             {.incarnation = incarnation,
+                              .layout = kvcache::ToProto(parts.layout),
+                              .model_name = model.name,
+                              .context_length = model.context_length,
+                              .device = parts.device->description(),
+                              .blocks = parts.pool->stats().total},
+                             {&service}, [&] { return LoadOf(engine, parts, service); },
+                             server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)));
   server::WaitForSignal();
   spdlog::info("draining {} sequences", service.active());
   service.StartDraining();

@@ -57,6 +57,7 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
                                 .ticket = hand_over.ticket()},
           hand_over.first_missing_block());
     }
+    sequence->cache_salt = request->cache_salt();
     sequence->id = next_id_++;
     sequence->first_token_only = true;
     call->Submit(std::move(sequence), std::move(handoff));

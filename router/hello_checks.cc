@@ -60,9 +60,6 @@ absl::Status CheckCompatible(const v1::NodeHello& hello, const v1::NodeHello& ot
   if (a.latent_dim() != b.latent_dim()) {
     return Differs("layout.latent_dim", a.latent_dim(), b.latent_dim(), id);
   }
-  if (a.block_tokens() != b.block_tokens()) {
-    return Differs("layout.block_tokens", a.block_tokens(), b.block_tokens(), id);
-  }
   if (a.dtype() != b.dtype()) return Differs("layout.dtype", a.dtype(), b.dtype(), id);
   if (a.model_fingerprint() != b.model_fingerprint()) {
     return Differs("layout.model_fingerprint", a.model_fingerprint(), b.model_fingerprint(), id);

@@ -36,7 +36,7 @@ bool IsWildcard(const std::string& address) {
 absl::StatusOr<std::unique_ptr<NodeShell>> NodeShell::Start(
     const v1::NodeConfig& config, const v1::ProcessConfig& process, v1::NodeRole role,
     const Description& description, const std::vector<grpc::Service*>& services,
-    std::function<v1::NodeLoad()> load) {
+    std::function<v1::NodeLoad()> load, CacheFeed cache) {
   if (config.advertise().empty() && IsWildcard(config.listen())) {
     return absl::InvalidArgumentError(
         absl::StrCat("listening on ", config.listen(),
@@ -72,6 +72,7 @@ absl::StatusOr<std::unique_ptr<NodeShell>> NodeShell::Start(
       Registration::Options{.hello = hello,
                             .interval = absl::Milliseconds(config.heartbeat_interval_ms()),
                             .load = std::move(load),
+                            .cache = std::move(cache),
                             .on_change = [router = config.router()](const absl::Status& status) {
                               if (status.ok()) {
                                 spdlog::info("joined the router at {}", router);

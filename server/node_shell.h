@@ -29,11 +29,11 @@ class NodeShell {
   };
 
   // Listens, serves, registers with the router and announces readiness on stdout. `services` and
-  // what `load` uses must outlive the shell.
+  // what `load` and `cache` use must outlive the shell.
   static absl::StatusOr<std::unique_ptr<NodeShell>> Start(
       const v1::NodeConfig& config, const v1::ProcessConfig& process, v1::NodeRole role,
       const Description& description, const std::vector<grpc::Service*>& services,
-      std::function<v1::NodeLoad()> load);
+      std::function<v1::NodeLoad()> load, CacheFeed cache);
 
   // Health turns to NOT_SERVING and the router hears of it at once.
   void StartDraining();
@@ -48,6 +48,15 @@ class NodeShell {
 
 // Shows how far a model's loading is, as lines on stderr (one per tenth).
 std::function<void(float)> LoadProgress(const std::string& model);
+
+// What the router hears of a prefix cache (null: nothing); `take` makes messages of its changes. A
+// template because this component lies below kvcache.
+template <typename Cache>
+CacheFeed FeedOf(Cache* cache, bool (*take)(Cache& cache, v1::CacheEvents* events)) {
+  if (cache == nullptr) return {};
+  return {.restart = [cache] { cache->RestartFeed(); },
+          .take = [cache, take](v1::CacheEvents* events) { return take(*cache, events); }};
+}
 
 // The fields of engine::AssemblyOptions from a node's configuration. A template because this
 // component lies below engine.

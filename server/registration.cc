@@ -14,6 +14,8 @@ namespace {
 
 constexpr absl::Duration kBackoffMin = absl::Milliseconds(100);
 constexpr absl::Duration kBackoffMax = absl::Seconds(1);
+// Changes of the cache are collected for so long, then told together.
+constexpr absl::Duration kCacheInterval = absl::Milliseconds(25);
 
 }  // namespace
 
@@ -38,10 +40,11 @@ void Registration::ReportNow() {
   wake_.notify_all();
 }
 
-bool Registration::WaitFor(absl::Duration time) {
+bool Registration::WaitFor(absl::Duration time, absl::Duration* since_load) {
   MutexLock lock(mutex_);
   wake_.wait_for(mutex_, std::chrono::milliseconds(absl::ToInt64Milliseconds(time)),
                  [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stop_ || report_now_; });
+  if (report_now_ && since_load != nullptr) *since_load = absl::InfiniteDuration();
   report_now_ = false;
   return !stop_;
 }
@@ -62,7 +65,38 @@ void Registration::Loop() {
     }
     backoff = told_.ok() ? kBackoffMin : std::min(backoff * 2, kBackoffMax);
     Tell(status);
-  } while (WaitFor(backoff));
+  } while (WaitFor(backoff, nullptr));
+}
+
+template <typename Stream>
+bool Registration::SendCacheEvents(Stream& stream, uint64_t& sequence) {
+  v1::NodeReport report;
+  while (options_.cache.take && options_.cache.take(report.mutable_cache())) {
+    report.mutable_cache()->set_sequence(++sequence);
+    if (!stream.Write(report)) return false;
+  }
+  return true;
+}
+
+template <typename Stream>
+bool Registration::Report(Stream& stream) {
+  uint64_t sequence = 0;
+  if (options_.cache.restart) options_.cache.restart();
+  v1::NodeReport report;
+  absl::Duration since_load = options_.interval;
+  absl::Duration until_next;
+  do {
+    if (since_load >= options_.interval) {
+      *report.mutable_load() = options_.load();
+      if (!stream.Write(report)) return true;
+      since_load = absl::ZeroDuration();
+    }
+    if (!SendCacheEvents(stream, sequence)) return true;
+    const absl::Duration left = options_.interval - since_load;
+    until_next = options_.cache.take ? std::min(left, kCacheInterval) : left;
+    since_load += until_next;
+  } while (WaitFor(until_next, &since_load));
+  return false;
 }
 
 absl::Status Registration::Join() {
@@ -81,10 +115,7 @@ absl::Status Registration::Join() {
   bool open = stream->Write(report) && stream->Read(&reply);
   if (open && reply.accepted()) {
     Tell(absl::OkStatus());
-    do {
-      *report.mutable_load() = options_.load();
-      open = stream->Write(report);
-    } while (open && WaitFor(options_.interval));
+    open = !Report(*stream);
   }
   // A stream that the router ended says why; cancelling it would hide that.
   if (open) context.TryCancel();

@@ -19,6 +19,14 @@ class ClientContext;
 
 namespace baton::server {
 
+// What a node's prefix cache holds, for the router. Called on the registration's thread.
+struct CacheFeed {
+  // A registration begins: all that is there is told anew.
+  std::function<void()> restart;
+  // What changed since; false: nothing.
+  std::function<bool(v1::CacheEvents*)> take;
+};
+
 // Says hello, then reports the load at every interval, from a thread of its own. When the router
 // goes away or refuses, it tries again after 100 ms to 1 s.
 class Registration {
@@ -27,6 +35,7 @@ class Registration {
     v1::NodeHello hello;
     absl::Duration interval;             // between load reports
     std::function<v1::NodeLoad()> load;  // called on the registration's thread
+    CacheFeed cache = {};                // empty: nothing is told
     std::function<void(absl::Status)>
         on_change;  // OK: joined; otherwise why not. Called when it changes
   };
@@ -41,8 +50,14 @@ class Registration {
   void Loop();
   // One membership, until the stream breaks.
   absl::Status Join();
-  // Waits for the interval, ReportNow or the end; false: the end.
-  bool WaitFor(absl::Duration time);
+  // Reports until the stream breaks (true) or it is time to leave (false).
+  template <typename Stream>
+  bool Report(Stream& stream);
+  template <typename Stream>
+  bool SendCacheEvents(Stream& stream, uint64_t& sequence);
+  // Waits for `time`, ReportNow (then `since_load`, which may be null, becomes infinite) or the
+  // end; false: the end.
+  bool WaitFor(absl::Duration time, absl::Duration* since_load);
   void Tell(absl::Status status);
 
   const std::shared_ptr<grpc::Channel> router_;
@@ -52,7 +67,8 @@ class Registration {
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   bool report_now_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of the open stream
-  absl::Status told_ = absl::UnknownError("");                      // registration's thread only
+  std::atomic<bool> resend_cache_{false};       // the router wants to hear all that there is
+  absl::Status told_ = absl::UnknownError("");  // registration's thread only
   std::thread thread_;
 };
 

@@ -66,6 +66,7 @@ class OpenSink final : public kvcache::KvSink {
    public:
     explicit Grant(absl::Span<const int32_t> ids) : ids_(ids) {}
     absl::Span<const int32_t> block_ids() const override { return ids_; }
+    kvcache::TokenRange tokens() const override { return {}; }  // block sizes are equal
 
    private:
     const absl::Span<const int32_t> ids_;

@@ -9,7 +9,8 @@ namespace baton::kvcache {
 
 v1::KvLayout ToProto(const KvLayout& layout);
 
-// As CheckSameLayout of kv_layout.h, for a layout that came from a peer.
+// As in kv_layout.h, for a layout that came from a peer.
 absl::Status CheckSameLayout(const KvLayout& ours, const v1::KvLayout& theirs);
+absl::Status CheckConvertible(const KvLayout& ours, const v1::KvLayout& theirs);
 
 }  // namespace baton::kvcache

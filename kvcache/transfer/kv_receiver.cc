@@ -11,6 +11,8 @@
 #include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "kvcache/block_table.h"
+#include "kvcache/transfer/block_bytes.h"
 #include "kvcache/transfer/frame_checksum.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 
@@ -47,26 +49,6 @@ absl::Status CheckIncarnation(const Shared& shared, uint64_t incarnation) {
                       incarnation, shared.options.incarnation));
 }
 
-// Copies the payload, as the pieces in which it came, into one layer of `blocks`.
-void CopyIntoBlocks(const KvStore& store, int32_t layer, absl::Span<const int32_t> blocks,
-                    absl::Span<const absl::Span<const uint8_t>> payload) {
-  const int64_t block_bytes = store.geometry().BlockLayerBytes();
-  size_t block = 0;
-  int64_t offset = 0;
-  for (absl::Span<const uint8_t> piece : payload) {
-    while (!piece.empty()) {
-      const size_t count = std::min<size_t>(piece.size(), block_bytes - offset);
-      std::memcpy(store.BlockLayer(layer, blocks[block]) + offset, piece.data(), count);
-      piece.remove_prefix(count);
-      offset += count;
-      if (offset == block_bytes) {
-        ++block;
-        offset = 0;
-      }
-    }
-  }
-}
-
 class Stream final : public KvReceiverStream {
  public:
   explicit Stream(Shared& shared) : shared_(shared) {}
@@ -79,9 +61,17 @@ class Stream final : public KvReceiverStream {
                            shared_.sink.BeginWrite(manifest));
     if (PayloadXxh3(frame.payload) != manifest.payload_xxh3()) return Refuse(frame);
     absl::Span<const int32_t> blocks = grant->block_ids();
-    BATON_CHECK(blocks.size() == static_cast<size_t>(manifest.block_count()),
-                "a grant names the blocks of the manifest's range");
-    CopyIntoBlocks(shared_.store, manifest.layer(), blocks, frame.payload);
+    if (BlockTokensOf(manifest) == shared_.layout.geometry.block_tokens) {
+      BATON_CHECK(blocks.size() == static_cast<size_t>(manifest.block_count()),
+                  "a grant names the blocks of the manifest's range");
+      CopyIntoBlocks(shared_.store, manifest.layer(), blocks, frame.payload);
+    } else {
+      ConvertIntoBlocks(shared_.store, manifest.layer(), blocks, grant->tokens(),
+                        {.block_tokens = manifest.block_tokens(),
+                         .block_begin = manifest.block_begin(),
+                         .block_count = manifest.block_count(),
+                         .payload = frame.payload});
+    }
     shared_.sink.EndWrite(manifest);
     refusals_.erase(KeyOf(manifest));
     shared_.counters.bytes += frame.payload_bytes;
@@ -95,6 +85,10 @@ class Stream final : public KvReceiverStream {
   using FrameKey = std::tuple<int32_t, int32_t, int32_t>;
   static FrameKey KeyOf(const v1::KvManifest& m) {
     return {m.layer(), m.block_begin(), m.block_count()};
+  }
+
+  int32_t BlockTokensOf(const v1::KvManifest& m) const {
+    return m.block_tokens() == 0 ? shared_.layout.geometry.block_tokens : m.block_tokens();
   }
 
   // Everything that needs neither the lease nor the payload's bytes.
@@ -131,14 +125,22 @@ class Stream final : public KvReceiverStream {
       return absl::InvalidArgumentError(absl::StrFormat("kv frame: layer %d, allowed are 0 to %d",
                                                         m.layer(), geometry.layers - 1));
     }
+    device::KvGeometry theirs = geometry;
+    theirs.block_tokens = BlockTokensOf(m);
+    if (theirs.block_tokens != 16 && theirs.block_tokens != 32 && theirs.block_tokens != 64) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "kv frame: block_tokens %d, allowed are 16, 32 and 64", m.block_tokens()));
+    }
     // The pool bounds the count; the end is computed in 64 bits, so that nothing can wrap.
-    if (m.block_begin() < 0 || m.block_count() < 1 || m.block_count() > shared_.store.blocks() ||
+    const int64_t most =
+        BlocksFor(int64_t{shared_.store.blocks()} * geometry.block_tokens, theirs.block_tokens);
+    if (m.block_begin() < 0 || m.block_count() < 1 || m.block_count() > most ||
         int64_t{m.block_begin()} + m.block_count() > INT32_MAX) {
       return absl::InvalidArgumentError(absl::StrFormat(
           "kv frame: %d blocks from block %d: need 1 to %d blocks from a block >= 0",
-          m.block_count(), m.block_begin(), shared_.store.blocks()));
+          m.block_count(), m.block_begin(), most));
     }
-    const int64_t needed = m.block_count() * geometry.BlockLayerBytes();
+    const int64_t needed = m.block_count() * theirs.BlockLayerBytes();
     if (frame.payload_bytes == needed) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrFormat("kv frame: a payload of %d bytes, but %d blocks of a layer take %d",
@@ -191,7 +193,7 @@ class Receiver final : public KvReceiver {
       : shared_{sink, store, layout, options, {}} {}
 
   absl::StatusOr<v1::PairReply> Pair(const v1::PairRequest& request) override {
-    BATON_RETURN_IF_ERROR(CheckSameLayout(shared_.layout, request.layout()));
+    BATON_RETURN_IF_ERROR(CheckConvertible(shared_.layout, request.layout()));
     v1::PairReply reply;
     reply.set_incarnation(shared_.options.incarnation);
     reply.set_window_bytes(shared_.options.window_bytes);

@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "kvcache/kv_layout.h"
 #include "kvcache/kv_store.h"
+#include "kvcache/transfer/block_bytes.h"
 #include "proto/kv_transfer.pb.h"
 
 namespace baton::kvcache {
@@ -25,8 +26,11 @@ class KvSink {
   class WriteGrant {
    public:
     virtual ~WriteGrant() = default;
-    // Physical blocks of the range that the manifest named.
+    // The store's blocks that hold tokens(), in order.
     virtual absl::Span<const int32_t> block_ids() const = 0;
+    // What may be written: the tokens of the range that the manifest named, less those that the
+    // lease has already and those behind its end. All of the range where block sizes are equal.
+    virtual TokenRange tokens() const = 0;
   };
 
   virtual ~KvSink() = default;

@@ -128,6 +128,7 @@ class Sender final : public KvSender {
     manifest.set_decode_incarnation(target.decode_incarnation);
     manifest.set_model_fingerprint(layout_.model_fingerprint);
     manifest.set_layout_version(layout_.version);
+    manifest.set_block_tokens(layout_.geometry.block_tokens);
     auto push = std::make_shared<PushState>(environment_, target.address, std::move(manifest),
                                             std::move(on_done));
     loop_->Add(push);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/check.h"
+#include "kvcache/transfer/block_bytes.h"
 #include "kvcache/transfer/frame_checksum.h"
 
 namespace baton::kvcache {
@@ -14,22 +15,6 @@ namespace {
 // Large enough that the cost of a frame does not count, small enough that a resend is cheap.
 constexpr int64_t kFramePayloadBytes = 1 << 20;
 constexpr int kMaxResends = 3;
-
-// The bytes of `blocks` in one layer; neighbours in memory become one piece.
-std::vector<absl::Span<const uint8_t>> Pieces(const KvStore& store, int32_t layer,
-                                              absl::Span<const int32_t> blocks) {
-  const size_t block_bytes = store.geometry().BlockLayerBytes();
-  std::vector<absl::Span<const uint8_t>> pieces;
-  for (int32_t block : blocks) {
-    const uint8_t* data = store.BlockLayer(layer, block);
-    if (!pieces.empty() && pieces.back().data() + pieces.back().size() == data) {
-      pieces.back() = {pieces.back().data(), pieces.back().size() + block_bytes};
-    } else {
-      pieces.push_back({data, block_bytes});
-    }
-  }
-  return pieces;
-}
 
 }  // namespace
 
@@ -112,7 +97,7 @@ bool PushState::Run() {
         return false;
       case Step::Kind::kSendNew:
         step.frame.payload_xxh3 =
-            PayloadXxh3(Pieces(environment_.store, step.frame.layer, step.frame.block_ids));
+            PayloadXxh3(BlockPieces(environment_.store, step.frame.layer, step.frame.block_ids));
         {
           MutexLock lock(mutex_);
           sent_[step.frame.key()] = step.frame;
@@ -298,7 +283,7 @@ void PushState::SendFrame(Frame frame) {
   out.manifest.set_block_count(static_cast<int32_t>(frame.block_ids.size()));
   out.manifest.set_payload_xxh3(frame.payload_xxh3);
   out.manifest.set_manifest_xxh3(ManifestXxh3(out.manifest));
-  out.payload = Pieces(environment_.store, frame.layer, frame.block_ids);
+  out.payload = BlockPieces(environment_.store, frame.layer, frame.block_ids);
   bytes_sent_ += FrameBytes(frame);
   stream_->Send(std::move(out));
 }

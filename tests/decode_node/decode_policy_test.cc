@@ -116,6 +116,21 @@ TEST_F(DecodePolicyTest, RecomputationComesInSmallChunksBesideTheOthers) {
   EXPECT_EQ(plan.run[1].tokens, 64);
 }
 
+TEST_F(DecodePolicyTest, AChunkTakesTheWholeStepWhereNobodyDecodes) {
+  Sequence* first = Add(200, 0);
+  StepPlan plan = Plan(90);
+  ASSERT_EQ(plan.run.size(), 1u);
+  EXPECT_EQ(plan.run[0].tokens, 128);
+  first->computed = 64;
+  first->blocks.Append(pool_.Allocate(4, kvcache::BlockPool::Use::kUsed).value());
+  EXPECT_EQ(Plan(90).run[0].tokens, 128);
+  Sequence* running = AddRunning(20);
+  plan = Plan(90);
+  ASSERT_EQ(plan.run.size(), 2u);
+  EXPECT_EQ(plan.run[0].tokens, 64);
+  EXPECT_EQ(plan.run[1].sequence, running);
+}
+
 Request LongRequest(int i) {
   Request request = RequestOf(10 + 7 * i, 60 + 5 * i, 300 + i);
   if (i % 2 == 0) request.sampling.frequency_penalty = 0.5;
@@ -131,9 +146,11 @@ TEST(DecodePolicyEngineTest, PreemptionChangesNoTokenAndEveryoneFinishes) {
     bench.engine.Start();
     for (int i = 0; i < kRequests; ++i) expected.push_back(bench.Run(LongRequest(i)));
   }
-  for (const int32_t blocks : {12, 17, 30}) {
+  // All of them together would take 83 blocks.
+  for (const auto& [blocks, prefix_cache] :
+       {std::pair{12, false}, {17, false}, {30, false}, {12, true}, {17, true}, {33, true}}) {
     DecodePolicy policy(8);
-    EngineBench bench(policy, blocks);
+    EngineBench bench(policy, blocks, 256, 64, 1024, prefix_cache);
     std::vector<std::shared_ptr<engine::RecordingListener>> listeners;
     for (int i = 0; i < kRequests; ++i) listeners.push_back(bench.Submit(LongRequest(i)).value());
     bench.engine.Start();
@@ -147,6 +164,22 @@ TEST(DecodePolicyEngineTest, PreemptionChangesNoTokenAndEveryoneFinishes) {
     EXPECT_TRUE(bench.AllFree());
     EXPECT_EQ(bench.engine.stats().preempted, 0);
   }
+}
+
+// What a preempted sequence had computed comes back from the cache, as far as nobody took it.
+TEST(DecodePolicyEngineTest, PreemptedSequencesComputeLessAgainWithACache) {
+  int64_t computed[2];
+  for (const bool prefix_cache : {false, true}) {
+    DecodePolicy policy(8);
+    EngineBench bench(policy, 17, 256, 64, 1024, prefix_cache);
+    std::vector<std::shared_ptr<engine::RecordingListener>> listeners;
+    for (int i = 0; i < 10; ++i) listeners.push_back(bench.Submit(LongRequest(i)).value());
+    bench.engine.Start();
+    for (const auto& listener : listeners) ASSERT_TRUE(listener->WaitForEnd().ok());
+    bench.engine.Stop();
+    computed[prefix_cache] = bench.engine.stats().tokens_computed;
+  }
+  EXPECT_LT(computed[true], computed[false]);
 }
 
 // A hand-over that was leased before the preemption may commit after it: its sequence holds blocks

@@ -76,9 +76,9 @@ class HandoverTest : public testing::Test {
  protected:
   void ExpectAllFree() {
     EXPECT_TRUE(Eventually([this] { return nodes_.AllFree(); }))
-        << "prefill: " << nodes_.prefill.parts.pool->stats().free << " of "
+        << "prefill: " << nodes_.prefill.parts.pool->stats().available() << " of "
         << nodes_.prefill.parts.pool->stats().total << " free, " << nodes_.prefill.service.active()
-        << " calls; decode: " << nodes_.decode.parts.pool->stats().free << " of "
+        << " calls; decode: " << nodes_.decode.parts.pool->stats().available() << " of "
         << nodes_.decode.parts.pool->stats().total << " free, " << nodes_.decode.service.active()
         << " calls";
   }
@@ -273,22 +273,12 @@ TEST_F(HandoverTest, AFirstTokenThatEndsTheSequenceCommitsNothing) {
 }
 
 TEST_F(HandoverTest, ADifferentLayoutIsRefusedByTheNameOfTheField) {
-  nodes_.layout.set_block_tokens(64);
+  nodes_.layout = kvcache::ToProto(nodes_.prefill.parts.layout);
+  nodes_.layout->set_kv_heads(3);
   const grpc::Status status = nodes_.Generate(PromptOf(40, 9), NewTicket())->End();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(status.error_message(), HasSubstr("block_tokens"));
+  EXPECT_THAT(status.error_message(), HasSubstr("kv_heads"));
   ExpectAllFree();
-}
-
-TEST(HandoverLayoutTest, APrefillNodeOfAnotherLayoutCannotPair) {
-  TwoNodes nodes(16);
-  const v1::Ticket ticket = NewTicket();
-  auto tokens = nodes.Lease(PromptOf(40, 9), ticket);
-  const grpc::Status status = nodes.Run(PromptOf(40, 9), ticket)->End();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(status.error_message(), HasSubstr("block_tokens"));
-  tokens.reset();
-  EXPECT_TRUE(Eventually([&] { return nodes.AllFree(); }));
 }
 
 TEST_F(HandoverTest, RequestsThatMakeNoSenseAreRefusedByName) {

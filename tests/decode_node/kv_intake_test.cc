@@ -48,9 +48,10 @@ v1::KvCommit CommitOf(const v1::Ticket& ticket, int32_t tokens) {
 class KvIntakeTest : public testing::Test {
  protected:
   // A lease whose end is recorded.
-  absl::Status Reserve(const v1::Ticket& ticket, int32_t tokens) {
+  absl::Status Reserve(const v1::Ticket& ticket, int32_t tokens,
+                       std::vector<kvcache::BlockRef> reused = {}) {
     return intake_.Reserve(
-        ticket, tokens,
+        ticket, tokens, std::move(reused),
         {.on_committed =
              [this](std::vector<kvcache::BlockRef> blocks, const v1::Token& t) {
                committed_.push_back(std::move(blocks));
@@ -113,6 +114,29 @@ TEST_F(KvIntakeTest, GrantsNameTheLeasesBlocksInOrder) {
     middle.assign(part->block_ids().begin(), part->block_ids().end());
   }
   EXPECT_THAT(middle, ElementsAre(all[1], all[2]));
+}
+
+TEST_F(KvIntakeTest, ReusedBlocksAreNeitherReservedNorWritten) {
+  std::vector<kvcache::BlockRef> reused;
+  const auto cached = pool_.Allocate(2, kvcache::BlockPool::Use::kUsed).value();
+  for (const kvcache::BlockRef& block : cached) reused.push_back(block.Share());
+  const v1::Ticket ticket = TicketOf('a');
+  ASSERT_TRUE(Reserve(ticket, 60, std::move(reused)).ok());
+  EXPECT_EQ(pool_.stats().leased, 2);
+  EXPECT_EQ(Write(Manifest(ticket, 0, 1, 2)).code(), StatusCode::kInvalidArgument);
+  for (int32_t layer = 0; layer < kLayers; ++layer) {
+    ASSERT_TRUE(Write(Manifest(ticket, layer, 2, 2)).ok());
+  }
+  // Another prefill node takes over: what was written counts no more, what was there does.
+  EXPECT_TRUE(Write(Manifest(TicketOf('a', 2), 0, 2, 2)).ok());
+  EXPECT_EQ(intake_.Commit(CommitOf(TicketOf('a', 2), 60)).code(), StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(Write(Manifest(TicketOf('a', 2), 1, 2, 2)).ok());
+  ASSERT_TRUE(intake_.Commit(CommitOf(TicketOf('a', 2), 60)).ok());
+  ASSERT_EQ(committed_[0].size(), 4u);
+  EXPECT_EQ(committed_[0][0].id(), cached[0].id());
+  EXPECT_EQ(committed_[0][1].id(), cached[1].id());
+  committed_.clear();
+  EXPECT_EQ(pool_.stats().used, 2);
 }
 
 TEST_F(KvIntakeTest, AnUntouchedLeaseExpiresOnTimeAndOnce) {
@@ -231,7 +255,7 @@ TEST_F(KvIntakeTest, CommitNamesWhatIsMissingAndTheLeaseGoesOn) {
   ASSERT_TRUE(Write(Manifest(TicketOf('a'), 1, 1, 1)).ok());
   const absl::Status status = intake_.Commit(CommitOf(TicketOf('a'), 48));
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("2 of 6 layer blocks missing"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2 of 6 layer pieces missing"));
   EXPECT_TRUE(committed_.empty());
   ASSERT_TRUE(WriteAll(TicketOf('a'), 3).ok());
   EXPECT_TRUE(intake_.Commit(CommitOf(TicketOf('a'), 48)).ok());
@@ -302,7 +326,7 @@ TEST_F(KvIntakeTest, CommitReleaseAndExpiryMayRace) {
     ticket.set_epoch(1);
     std::atomic<int> ends{0};
     ASSERT_TRUE(intake_
-                    .Reserve(ticket, 20,
+                    .Reserve(ticket, 20, {},
                              {.on_committed = [&](std::vector<kvcache::BlockRef>,
                                                   const v1::Token&) { ++ends; },
                               .on_expired = [&](const absl::Status&) { ++ends; }})

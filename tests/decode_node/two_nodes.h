@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,8 +76,12 @@ inline engine::Assembly AssembleT0(const std::string& device, int32_t block_toke
   return *std::move(parts);
 }
 
-inline engine::Engine::Options OptionsFor(const models::ModelConfig& config) {
-  return {.queue_max = 64, .eos_ids = config.eos_ids, .context_length = config.context_length};
+inline engine::Engine::Options OptionsFor(const models::ModelConfig& config,
+                                          kvcache::PrefixCache* cache = nullptr) {
+  return {.queue_max = 64,
+          .eos_ids = config.eos_ids,
+          .context_length = config.context_length,
+          .cache = cache};
 }
 
 struct PrefillSide {
@@ -87,7 +92,7 @@ struct PrefillSide {
         sender(kvcache::KvSender::Create(*transport, *parts.store, parts.layout,
                                          {.node_id = "prefill", .incarnation = 7})),
         engine(model, *parts.store, *parts.pool, policy, SystemClock::Get(),
-               OptionsFor(parts.model->config())),
+               OptionsFor(parts.model->config(), parts.cache.get())),
         service({engine, *parts.store, *sender, parts.model->config(), SystemClock::Get()}),
         server(server::GrpcServer::Start("127.0.0.1:0", {}, {&service}).value()),
         stub(v1::Prefill::NewStub(
@@ -111,12 +116,12 @@ struct PrefillSide {
 };
 
 struct DecodeSide {
-  DecodeSide()
-      : parts(AssembleT0("d_chip", 32, 128, 3 * kContext / 32)),
+  explicit DecodeSide(int32_t block_tokens = 32)
+      : parts(AssembleT0("d_chip", block_tokens, 128, 3 * kContext / block_tokens)),
         model(*parts.model),
         engine(model, *parts.store, *parts.pool, policy, SystemClock::Get(),
-               OptionsFor(parts.model->config())),
-        intake(*parts.pool, parts.model->config().layers, 32, clock, absl::Seconds(10)),
+               OptionsFor(parts.model->config(), parts.cache.get())),
+        intake(*parts.pool, parts.model->config().layers, block_tokens, clock, absl::Seconds(10)),
         receiver(kvcache::KvReceiver::Create(intake, *parts.store, parts.layout,
                                              {.incarnation = kDecodeIncarnation})),
         transfer(kvcache::MakeKvTransferService(*receiver,
@@ -124,7 +129,8 @@ struct DecodeSide {
                                                   if (before_transfer) before_transfer();
                                                   return absl::OkStatus();
                                                 })),
-        service({engine, intake, parts.model->config(), parts.layout, SystemClock::Get(), 10000}),
+        service({engine, intake, *parts.pool, parts.cache.get(), parts.model->config(),
+                 parts.layout, SystemClock::Get(), 10000}),
         server(server::GrpcServer::Start("127.0.0.1:0", {}, {&service, transfer.get()}).value()),
         stub(v1::Decode::NewStub(
             grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()))) {
@@ -153,7 +159,17 @@ struct Prompt {
   std::vector<int32_t> ids;
   v1::SamplingParams sampling;
   v1::StopParams stop;
+  std::string cache_salt;
 };
+
+inline v1::DecodeRequest DecodeRequestOf(const Prompt& prompt) {
+  v1::DecodeRequest request;
+  *request.mutable_prompt() = {prompt.ids.begin(), prompt.ids.end()};
+  *request.mutable_sampling() = prompt.sampling;
+  *request.mutable_stop() = prompt.stop;
+  request.set_cache_salt(prompt.cache_salt);
+  return request;
+}
 
 inline Prompt PromptOf(int32_t tokens, int32_t max_tokens, uint64_t seed = 1) {
   Prompt prompt;
@@ -211,22 +227,25 @@ using DecodeStream = Call<v1::DecodeEvent>;
 
 // Everything between a request and its tokens that a router does.
 struct TwoNodes {
-  explicit TwoNodes(int32_t prefill_block_tokens = 32) : prefill(prefill_block_tokens) {}
+  explicit TwoNodes(int32_t prefill_block_tokens = 32, int32_t decode_block_tokens = 32)
+      : prefill(prefill_block_tokens), decode(decode_block_tokens) {}
 
-  std::unique_ptr<DecodeStream> Generate(const Prompt& prompt, const v1::Ticket& ticket) {
-    v1::DecodeRequest request;
-    *request.mutable_prompt() = {prompt.ids.begin(), prompt.ids.end()};
-    *request.mutable_sampling() = prompt.sampling;
-    *request.mutable_stop() = prompt.stop;
-    *request.mutable_ticket() = ticket;
-    *request.mutable_layout() = layout;
+  std::unique_ptr<DecodeStream> Generate(const v1::DecodeRequest& request) {
     return std::make_unique<DecodeStream>(*decode.stub, &v1::Decode::Stub::Generate, request);
+  }
+  std::unique_ptr<DecodeStream> Generate(const Prompt& prompt, const v1::Ticket& ticket) {
+    v1::DecodeRequest request = DecodeRequestOf(prompt);
+    *request.mutable_ticket() = ticket;
+    *request.mutable_layout() = kvcache::ToProto(prefill.parts.layout);
+    if (layout.has_value()) *request.mutable_layout() = *layout;
+    return Generate(request);
   }
   v1::PrefillRequest RunRequest(const Prompt& prompt, const v1::Ticket& ticket) const {
     v1::PrefillRequest request;
     *request.mutable_prompt() = {prompt.ids.begin(), prompt.ids.end()};
     *request.mutable_sampling() = prompt.sampling;
     *request.mutable_stop() = prompt.stop;
+    request.set_cache_salt(prompt.cache_salt);
     request.mutable_hand_over()->set_decode_address(decode.server->address());
     request.mutable_hand_over()->set_decode_incarnation(kDecodeIncarnation);
     *request.mutable_hand_over()->mutable_ticket() = ticket;
@@ -238,11 +257,12 @@ struct TwoNodes {
   std::unique_ptr<PrefillStream> Run(const Prompt& prompt, const v1::Ticket& ticket) {
     return Run(RunRequest(prompt, ticket));
   }
-  // Generate up to its lease.
+  // Generate up to its lease; sets `first_missing` to what the lease says.
   std::unique_ptr<DecodeStream> Lease(const Prompt& prompt, const v1::Ticket& ticket) {
     auto stream = Generate(prompt, ticket);
     v1::DecodeEvent event;
     EXPECT_TRUE(stream->Read(&event) && event.has_leased());
+    first_missing = event.leased().first_missing_block();
     return stream;
   }
   // The tokens after the first, up to the end.
@@ -273,11 +293,20 @@ struct TwoNodes {
     v1::PrefillRequest request = RunRequest(prompt, ticket);
     if (prompt.stop.max_tokens() > 1) {
       tokens = Lease(prompt, ticket);
+      request.mutable_hand_over()->set_first_missing_block(first_missing);
     } else {
       request.clear_hand_over();
     }
     auto run = Run(request);
-    std::vector<int32_t> ids = {FirstToken(*run)};
+    v1::PrefillEvent event;
+    std::vector<int32_t> ids;
+    while (run->Read(&event)) {
+      if (event.has_first_token()) {
+        first = event.first_token();
+        ids.push_back(first.token().id());
+      }
+      if (event.has_handed()) handed = event.handed();
+    }
     const grpc::Status status = run->End();
     EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
     if (tokens == nullptr) return ids;
@@ -287,14 +316,17 @@ struct TwoNodes {
 
   bool AllFree() const {
     for (const kvcache::BlockPool* pool : {prefill.parts.pool.get(), decode.parts.pool.get()}) {
-      if (pool->stats().free != pool->stats().total) return false;
+      if (pool->stats().available() != pool->stats().total) return false;
     }
     return prefill.service.active() == 0 && decode.service.active() == 0;
   }
 
   PrefillSide prefill;
   DecodeSide decode;
-  v1::KvLayout layout = kvcache::ToProto(decode.parts.layout);
+  std::optional<v1::KvLayout> layout;  // said of the prefill node; nothing: its own
+  int32_t first_missing = 0;           // of the latest lease
+  v1::PrefillFirstToken first;         // of the latest Answer
+  v1::PrefillHanded handed;            // of the latest Answer with a hand-over
 };
 
 }  // namespace baton::decode_node

@@ -106,8 +106,9 @@ class Cluster:
         return [p for p in self.processes if p.name == name][-1]
 
     def _node(self, binary, name, flags):
+        pool = [] if "--kv-bytes" in flags else ["--kv-bytes", str(16 << 20)]
         return self._start(name, [binary, "--model", self.model, "--router", self.registry, "--node-id", name,
-                                  "--threads", "1", "--kv-bytes", str(16 << 20), *flags])
+                                  "--threads", "1", *pool, *flags])
 
     def add_router(self, like=None):
         """Another router; `like`: at the addresses of one that is gone."""

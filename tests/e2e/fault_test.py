@@ -100,7 +100,7 @@ class DyingNodeTest(unittest.TestCase):
             client.join()
             self.assertIsNotNone(result["error"])
             self.assertEqual(result["finish"], {})
-            wait_until(lambda: cluster.blocks("p0")["free"] == cluster.blocks("p0")["total"], 5, "prefill's blocks")
+            wait_until(lambda: cluster.blocks("p0")["used"] == 0, 5, "prefill's blocks")
 
     def test_a_node_that_is_gone_or_frozen_is_noticed_within_two_seconds(self):
         for sig in (signal.SIGKILL, signal.SIGSTOP):

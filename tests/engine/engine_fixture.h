@@ -34,6 +34,7 @@ struct Request {
   SamplingParams sampling;
   StopParams stop;
   bool first_token_only = false;
+  std::string cache_salt = {};
 };
 
 // Runs `max_tokens` tokens whatever they are.
@@ -53,12 +54,17 @@ inline void AlwaysDraw(int32_t token, Request* request) {
 class EngineBench {
  public:
   EngineBench(BatchPolicy& policy, int32_t blocks, int32_t queue_max = 256,
-              int32_t batch_tokens_max = 64, int64_t context_length = 1024)
+              int32_t batch_tokens_max = 64, int64_t context_length = 1024,
+              bool prefix_cache = false)
       : model(batch_tokens_max, context_length),
         store(kvcache::KvStore::Create(device, fakes::FakeModelGeometry(), blocks).value()),
         pool(blocks),
+        cache(pool, store->geometry().block_tokens, model.config().fingerprint),
         engine(model, *store, pool, policy, SystemClock::Get(),
-               {.queue_max = queue_max, .eos_ids = {kEos}, .context_length = context_length}) {}
+               {.queue_max = queue_max,
+                .eos_ids = {kEos},
+                .context_length = context_length,
+                .cache = prefix_cache ? &cache : nullptr}) {}
 
   absl::StatusOr<std::shared_ptr<RecordingListener>> Submit(const Request& request) {
     auto sequence = std::make_unique<Sequence>();
@@ -68,6 +74,7 @@ class EngineBench {
     sequence->sampling = request.sampling;
     sequence->stop = request.stop;
     sequence->first_token_only = request.first_token_only;
+    sequence->cache_salt = request.cache_salt;
     const auto listener = std::make_shared<RecordingListener>();
     sequence->listener = listener;
     const absl::Status status = engine.Submit(std::move(sequence));
@@ -84,12 +91,13 @@ class EngineBench {
     return (*listener)->ids();
   }
 
-  bool AllFree() const { return pool.stats().free == pool.stats().total; }
+  bool AllFree() const { return pool.stats().available() == pool.stats().total; }
 
   fakes::MemoryDevice device;
   fakes::FakeModel model;
   std::unique_ptr<kvcache::KvStore> store;
   kvcache::BlockPool pool;
+  kvcache::PrefixCache cache;
   uint64_t next_id = 1;
   Engine engine;
 };

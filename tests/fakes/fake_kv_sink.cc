@@ -13,6 +13,7 @@ class FakeKvSink::Grant final : public WriteGrant {
     --sink_.live_grants_;
   }
   absl::Span<const int32_t> block_ids() const override { return ids_; }
+  kvcache::TokenRange tokens() const override { return {}; }  // block sizes are equal
 
  private:
   FakeKvSink& sink_;

@@ -64,5 +64,38 @@ TEST(BlockHash, SeedsSeparateModelsAndTenants) {
   EXPECT_NE(BlockHashes(tokens, 16, seed), BlockHashes(tokens, 16, BlockHashSeed(2, "")));
 }
 
+TEST(BlockKey, ItsHashIsTheChainedHashHoweverItIsExtended) {
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < 75; ++i) tokens.push_back(i * i);
+  const BlockKey seed = BlockKeySeed(17, "salt");
+  EXPECT_EQ(seed.hash, BlockHashSeed(17, "salt"));
+  std::vector<BlockKey> keys, pieces;
+  ExtendBlockKeys(tokens, 16, seed, &keys);
+  for (const size_t length : {10, 16, 40, 75}) {
+    ExtendBlockKeys(absl::MakeConstSpan(tokens).first(length), 16, seed, &pieces);
+  }
+  EXPECT_EQ(keys, pieces);
+  const std::vector<uint64_t> hashes = BlockHashes(tokens, 16, seed.hash);
+  ASSERT_EQ(keys.size(), hashes.size());
+  for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(keys[i].hash, hashes[i]);
+}
+
+TEST(BlockKey, ChecksDependOnEveryEarlierTokenAndOnTheSeed) {
+  std::vector<int32_t> tokens(64, 5);
+  std::vector<BlockKey> keys, others, salted;
+  ExtendBlockKeys(tokens, 16, BlockKeySeed(1, ""), &keys);
+  ExtendBlockKeys(tokens, 16, BlockKeySeed(1, "x"), &salted);
+  tokens[3] = 6;
+  ExtendBlockKeys(tokens, 16, BlockKeySeed(1, ""), &others);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    EXPECT_NE(keys[i].check_low, others[i].check_low);
+    EXPECT_NE(keys[i].check_high, others[i].check_high);
+    EXPECT_NE(keys[i].check_low, salted[i].check_low);
+    if (i > 0) {
+      EXPECT_NE(keys[i].check_low, keys[i - 1].check_low);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace baton::kvcache

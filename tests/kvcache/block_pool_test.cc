@@ -19,7 +19,8 @@ void ExpectSum(const BlockPool::Stats& stats) {
   EXPECT_GE(stats.free, 0);
   EXPECT_GE(stats.leased, 0);
   EXPECT_GE(stats.used, 0);
-  EXPECT_EQ(stats.free + stats.leased + stats.used, stats.total);
+  EXPECT_GE(stats.cached, 0);
+  EXPECT_EQ(stats.free + stats.leased + stats.used + stats.cached, stats.total);
 }
 
 struct Holding {
@@ -136,6 +137,52 @@ TEST(BlockPool, MovingAReferenceMovesTheOwnership) {
   EXPECT_EQ(pool.stats().used, 1);
   first = BlockRef();
   EXPECT_EQ(pool.stats().used, 0);
+}
+
+TEST(BlockPool, SharesCountOnceAndTheLastOneGivesTheBlockBack) {
+  BlockPool pool(2);
+  auto blocks = pool.Allocate(1, Use::kUsed).value();
+  BlockRef second = blocks[0].Share();
+  EXPECT_EQ(second.id(), blocks[0].id());
+  EXPECT_EQ(pool.stats().used, 1);
+  blocks.clear();
+  EXPECT_EQ(pool.stats().used, 1);
+  second = BlockRef();
+  EXPECT_EQ(pool.stats().free, 2);
+}
+
+TEST(BlockPool, KeptContentsOutliveTheirUsersUntilRoomIsNeeded) {
+  BlockPool pool(2);
+  auto blocks = pool.Allocate(2, Use::kUsed).value();
+  const int32_t id = blocks[0].id();
+  const uint64_t contents = pool.Keep(blocks[0]);
+  blocks.clear();
+  EXPECT_EQ(pool.stats().cached, 1);
+  EXPECT_EQ(pool.stats().free, 1);
+  EXPECT_EQ(pool.stats().available(), 2);
+  {
+    const std::optional<BlockRef> again = pool.Acquire(id, contents);
+    ASSERT_TRUE(again.has_value());
+    EXPECT_EQ(pool.stats().used, 1);
+    EXPECT_FALSE(pool.Allocate(2, Use::kUsed).ok());
+  }
+  EXPECT_EQ(pool.stats().cached, 1);
+  blocks = pool.Allocate(2, Use::kUsed).value();
+  EXPECT_FALSE(pool.Acquire(id, contents).has_value());
+  blocks.clear();
+  EXPECT_EQ(pool.stats().free, 2);
+}
+
+TEST(BlockPool, ForgottenContentsAreFree) {
+  BlockPool pool(1);
+  auto blocks = pool.Allocate(1, Use::kUsed).value();
+  const int32_t id = blocks[0].id();
+  const uint64_t contents = pool.Keep(blocks[0]);
+  blocks.clear();
+  pool.Forget(id, contents + 1);  // of an earlier owner
+  EXPECT_EQ(pool.stats().cached, 1);
+  pool.Forget(id, contents);
+  EXPECT_EQ(pool.stats().free, 1);
 }
 
 TEST(BlockPoolDeathTest, AReferenceThatOutlivesThePoolIsCaught) {

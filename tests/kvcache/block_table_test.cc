@@ -27,6 +27,14 @@ TEST(BlockTable, ListsIdsInOrderOfAppendingAndGivesBlocksBack) {
   EXPECT_EQ(pool.stats().free, 6);
 }
 
+TEST(BlockTable, AtLeastOneTokenOfAPromptIsNotReused) {
+  EXPECT_EQ(ReusableBlocks(0, 32), 0);
+  EXPECT_EQ(ReusableBlocks(32, 32), 0);
+  EXPECT_EQ(ReusableBlocks(33, 32), 1);
+  EXPECT_EQ(ReusableBlocks(64, 32), 1);
+  EXPECT_EQ(ReusableBlocks(65, 32), 2);
+}
+
 TEST(BlockTable, BlocksForRoundsUp) {
   EXPECT_EQ(BlocksFor(0, 32), 0);
   EXPECT_EQ(BlocksFor(1, 32), 1);

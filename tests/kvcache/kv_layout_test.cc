@@ -50,5 +50,20 @@ TEST(KvLayout, EachDifferingFieldIsNamedWithBothValues) {
   }
 }
 
+TEST(KvLayout, BlocksOfAnotherSizeAreConvertibleAndNothingElseIs) {
+  for (const int32_t size : {16, 32, 64}) {
+    KvLayout theirs = Layout();
+    theirs.geometry.block_tokens = size;
+    EXPECT_TRUE(CheckConvertible(Layout(), theirs).ok()) << size;
+    theirs.geometry.dtype = device::DType::kF32;
+    EXPECT_EQ(CheckConvertible(Layout(), theirs).message(),
+              "kv layout differs in dtype: ours f16, theirs f32");
+  }
+  KvLayout odd = Layout();
+  odd.geometry.block_tokens = 48;
+  EXPECT_EQ(CheckConvertible(Layout(), odd).message(),
+            "kv layout differs in block_tokens: ours 32, theirs 48");
+}
+
 }  // namespace
 }  // namespace baton::kvcache

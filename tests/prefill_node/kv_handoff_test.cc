@@ -146,6 +146,23 @@ TEST_F(KvHandoffTest, BlocksThatAreAlreadyThereAreNotPushed) {
   EXPECT_THAT(Push(0, 64, 70), ElementsAre(Pushed{0, 4, {4}}));
 }
 
+TEST_F(KvHandoffTest, CachedBlocksThatTheDecodeNodeLacksArePushedFirst) {
+  Prompt(70, 1);
+  handoff_->Start([](absl::Status) {});
+  sequence_.computed = 48;  // three cached blocks
+  handoff_->PushCached(sequence_);
+  EXPECT_THAT(sender_.push->sent, ElementsAre(Pushed{0, 1, {1, 2}}, Pushed{1, 1, {1, 2}}));
+  EXPECT_THAT(Push(0, 48, 70), ElementsAre(Pushed{0, 3, {3, 4}}));
+}
+
+TEST_F(KvHandoffTest, CachedBlocksThatTheDecodeNodeHasTooAreNotPushed) {
+  Prompt(70, 3);
+  handoff_->Start([](absl::Status) {});
+  sequence_.computed = 48;
+  handoff_->PushCached(sequence_);
+  EXPECT_THAT(sender_.push->sent, IsEmpty());
+}
+
 TEST_F(KvHandoffTest, CommitNamesThePromptsLengthAndTheFirstToken) {
   Prompt(20);
   handoff_->Start([](absl::Status) {});

@@ -70,7 +70,6 @@ TEST_F(ClusterViewTest, ANodeThatDiffersIsRefusedWithTheNameOfTheField) {
   refused("layout.kv_heads", [](auto& hello) { hello.mutable_layout()->set_kv_heads(3); });
   refused("layout.head_dim", [](auto& hello) { hello.mutable_layout()->set_head_dim(3); });
   refused("layout.latent_dim", [](auto& hello) { hello.mutable_layout()->set_latent_dim(3); });
-  refused("layout.block_tokens", [](auto& hello) { hello.mutable_layout()->set_block_tokens(16); });
   refused("layout.dtype", [](auto& hello) { hello.mutable_layout()->set_dtype("i8"); });
   refused("model_fingerprint",
           [](auto& hello) { hello.mutable_layout()->set_model_fingerprint(8); });

@@ -28,10 +28,20 @@ class FakeRegistry final : public v1::Registry::Service {
     stream->Write(reply);
     while (!drop && stream->Read(&report)) {
       if (report.has_load()) ++loads;
+      if (!report.has_cache()) continue;
+      MutexLock lock(mutex);
+      events.push_back(report.cache());
     }
     return grpc::Status::OK;
   }
 
+  std::vector<v1::CacheEvents> Events() {
+    MutexLock lock(mutex);
+    return events;
+  }
+
+  Mutex mutex;
+  std::vector<v1::CacheEvents> events ABSL_GUARDED_BY(mutex);
   std::atomic<int> hellos{0}, loads{0};
   std::atomic<bool> refuse{false}, drop{false};
 };
@@ -53,11 +63,13 @@ class RegistrationTest : public testing::Test {
  protected:
   RegistrationTest() : server(Serve("127.0.0.1:0", &registry, &port)) {}
 
-  std::unique_ptr<Registration> Register(absl::Duration interval = absl::Milliseconds(20)) {
+  std::unique_ptr<Registration> Register(absl::Duration interval = absl::Milliseconds(20),
+                                         CacheFeed cache = {}) {
     Registration::Options options;
     options.hello.set_node_id("d0");
     options.interval = interval;
     options.load = [] { return v1::NodeLoad(); };
+    options.cache = std::move(cache);
     options.on_change = [this](absl::Status status) {
       MutexLock lock(mutex);
       told.push_back(std::move(status));
@@ -95,6 +107,38 @@ TEST_F(RegistrationTest, ReportsAtOnceWhenAsked) {
   ASSERT_TRUE(Eventually([&] { return registry.loads == 1; }));
   registration->ReportNow();
   EXPECT_TRUE(Eventually([&] { return registry.loads == 2; }));
+}
+
+TEST_F(RegistrationTest, TellsWhatTheCacheHoldsInOrderAndAnewToEachRouter) {
+  std::atomic<int> restarts{0}, pending{0};
+  const CacheFeed feed{.restart =
+                           [&] {
+                             ++restarts;
+                             pending = 2;
+                           },
+                       .take =
+                           [&](v1::CacheEvents* events) {
+                             if (pending == 0) return false;
+                             events->Clear();
+                             events->set_reset(pending == 2);
+                             events->add_stored(static_cast<uint64_t>(pending--));
+                             return true;
+                           }};
+  const auto registration = Register(absl::Milliseconds(200), feed);
+  ASSERT_TRUE(Eventually([&] { return registry.Events().size() == 2; }));
+  pending = 1;
+  ASSERT_TRUE(Eventually([&] { return registry.Events().size() == 3; }));
+  server->Shutdown(std::chrono::system_clock::now());
+  server.reset();
+  server = Serve("127.0.0.1:" + std::to_string(port), &registry, &port);
+  ASSERT_NE(server, nullptr);
+  ASSERT_TRUE(Eventually([&] { return registry.Events().size() == 5; }));
+  const std::vector<v1::CacheEvents> events = registry.Events();
+  for (const int i : {0, 1, 2, 3, 4}) {
+    EXPECT_EQ(events[i].sequence(), static_cast<uint64_t>(i < 3 ? i + 1 : i - 2));
+    EXPECT_EQ(events[i].reset(), i == 0 || i == 3);
+  }
+  EXPECT_EQ(restarts, 2);
 }
 
 TEST_F(RegistrationTest, ComesBackWhenTheRouterWasRestarted) {

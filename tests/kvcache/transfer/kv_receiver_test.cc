@@ -281,10 +281,12 @@ TEST(KvReceiver, PairingNamesTheFieldThatDiffers) {
   ASSERT_TRUE(reply.ok()) << reply.status();
   EXPECT_EQ(reply->incarnation(), kDecodeIncarnation);
   EXPECT_EQ(reply->window_bytes(), 16 << 20);
-  request.mutable_layout()->set_block_tokens(32);
+  request.mutable_layout()->set_block_tokens(64);  // is converted
+  EXPECT_TRUE(ends.receiver->Pair(request).ok());
+  request.mutable_layout()->set_block_tokens(48);
   auto refused = ends.receiver->Pair(request);
   EXPECT_EQ(refused.status().code(), StatusCode::kFailedPrecondition);
-  EXPECT_EQ(refused.status().message(), "kv layout differs in block_tokens: ours 16, theirs 32");
+  EXPECT_EQ(refused.status().message(), "kv layout differs in block_tokens: ours 16, theirs 48");
   request.mutable_layout()->set_block_tokens(16);
   request.mutable_layout()->set_dtype("int8");
   EXPECT_EQ(ends.receiver->Pair(request).status().message(),

@@ -1,0 +1,15 @@
+// A prefix cache's changes as they cross the wire.
+#pragma once
+
+#include "kvcache/prefix_cache.h"
+#include "proto/node.pb.h"
+
+namespace baton::kvcache {
+
+// Hashes of one message: half a megabyte.
+inline constexpr int64_t kCacheEventHashesMax = 65536;
+
+// Fills in what changed since the last call, all but the sequence number; false when nothing did.
+bool TakeCacheEvents(PrefixCache& cache, v1::CacheEvents* events);
+
+}  // namespace baton::kvcache
