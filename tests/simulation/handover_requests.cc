@@ -108,7 +108,7 @@ void HandoverWorld::PrefillFor(const std::shared_ptr<Request>& request) {
   request->prefill_incarnation = node.incarnation;
   const uint64_t epoch = request->ticket.epoch();
   if (!node.up) {
-    queue_.After(absl::Milliseconds(50), [this, request, attempt = request->attempt, epoch] {
+    queue_.After(NetworkDelay(), [this, request, attempt = request->attempt, epoch] {
       PrefillEnded(request, attempt, epoch, absl::UnavailableError("not there"));
     });
     return;
