@@ -22,11 +22,12 @@ BIN_DIR = os.environ.get("BATON_BIN_DIR", os.path.join(os.path.dirname(__file__)
 SLOWNESS = float(os.environ.get("BATON_TEST_SLOWNESS", "1"))
 
 
-def tiny_model(seed=1):
-    """Path of the seeded tiny model T0, made once per process."""
-    path = os.path.join(tempfile.gettempdir(), f"baton-t0-{os.getpid()}-{seed}.gguf")
+def tiny_model(seed=1, layers=4):
+    """Path of the seeded tiny model T0, made once per process; with many layers it is as slow as a large one."""
+    path = os.path.join(tempfile.gettempdir(), f"baton-t0-{os.getpid()}-{seed}-{layers}.gguf")
     if not os.path.exists(path):
-        subprocess.run([os.path.join(BIN_DIR, "make_tiny_gguf"), path, str(seed)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([os.path.join(BIN_DIR, "make_tiny_gguf"), path, str(seed), "q4_1", str(layers)], check=True,
+                       stdout=subprocess.DEVNULL)
     return path
 
 

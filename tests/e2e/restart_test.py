@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""A router that dies, and a rolling restart of every node under load."""
+
+import random
+import signal
+import threading
+import time
+import unittest
+
+from cluster import Cluster, SLOWNESS, tiny_model, wait_until
+from failover_matrix import LAYERS, NODE_FLAGS, PROMPT, modes
+from oracle import Oracle
+from sse import Stream, collect
+
+NODES = 4
+
+
+class RouterDeathTest(unittest.TestCase):
+    def test_a_new_router_knows_its_nodes_and_nothing_of_the_old_ones_requests_is_left(self):
+        with Cluster(prefill=2, decode=2, model=tiny_model(1, LAYERS), prefill_flags=NODE_FLAGS,
+                     decode_flags=[*NODE_FLAGS, "--isa", "scalar"]) as cluster:
+            body = {"prompt": PROMPT, "max_tokens": 500, "ignore_eos": True, "temperature": 0}
+            streams = [Stream(cluster.http, "/v1/completions", body) for _ in range(6)]
+            for stream in streams:
+                next(stream.events())
+            wait_until(lambda: all(cluster.blocks(n).get("used", 0) > 0 for n in ("d0", "d1")), 5, "running streams")
+            cluster.router.kill()
+            cluster.router.wait()
+            begin = time.monotonic()
+            again = cluster.add_router(like=cluster.router)
+            again.wait_ready()
+            ready = time.monotonic()
+            cluster.wait_nodes(NODES)
+            rebuilt = time.monotonic() - ready
+            cluster.wait_all_free(timeout=12)
+            clean = time.monotonic() - begin
+            print(f"figure R13: router killed: a new one knew its nodes {rebuilt:.2f} s after it was ready, every block was "
+                  f"free after {clean:.2f} s", flush=True)
+            self.assertLess(rebuilt, 2 * SLOWNESS)
+            self.assertIsNone(collect(cluster.http, "/v1/completions", {**body, "max_tokens": 8})["error"])
+            for stream in streams:
+                stream.close()
+
+
+class Load:
+    """Clients that ask without end; each answer is checked."""
+
+    def __init__(self, cluster, oracle, clients, pause):
+        self.cluster, self.oracle, self.pause = cluster, oracle, pause
+        self.stop = threading.Event()
+        self.answers, self.failures = 0, []
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, seed):
+        rng = random.Random(seed)
+        while not self.stop.is_set():
+            name = rng.choice(list(self.oracle.bodies))
+            try:
+                self.oracle.check(name, collect(self.cluster.http, "/v1/completions", self.oracle.bodies[name]))
+                self.answers += 1
+            except BaseException as error:
+                self.failures.append(f"{name}: {error!r}")
+            time.sleep(self.pause * rng.random())
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def drain(process):
+    """SIGTERM; the seconds until the process has ended."""
+    process.kill(signal.SIGTERM)
+    begin = time.monotonic()
+    assert process.wait(40) == 0, process.log[-20:]
+    return time.monotonic() - begin
+
+
+class RollingRestartTest(unittest.TestCase):
+    def test_every_node_is_restarted_under_load_and_no_client_notices(self):
+        chosen = {name: body for name, body in modes(tokens=40).items() if name in ("greedy", "seeded", "n=2")}
+        with Cluster(prefill=2, decode=2, model=tiny_model(1, LAYERS), prefill_flags=NODE_FLAGS,
+                     decode_flags=[*NODE_FLAGS, "--isa", "scalar"]) as cluster:
+            load = Load(cluster, Oracle(cluster, chosen), clients=4, pause=0.1)
+            took = []
+            try:
+                for role in ("prefill", "decode"):
+                    for index in range(2):
+                        answers = load.answers
+                        wait_until(lambda: load.answers >= answers + 4 or load.failures, 30, "answers")
+                        took.append(drain(cluster.node(f"{role[0]}{index}")))
+                        getattr(cluster, f"add_{role}")(index).wait_ready()
+                        cluster.wait_nodes(NODES)
+            finally:
+                load.end()
+            print(f"figure R16: {load.answers} answers, {len(load.failures)} failures; the nodes took "
+                  f"{', '.join(f'{t:.1f}' for t in took)} s to drain", flush=True)
+            self.assertEqual(load.failures, [])
+            self.assertGreater(load.answers, 10)
+            self.assertLess(max(took), 30 * SLOWNESS)
+
+
+if __name__ == "__main__":
+    unittest.main()
