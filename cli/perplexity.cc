@@ -128,7 +128,7 @@ void AddPerplexityCommand(CLI::App& app, int* exit_code) {
   perplexity->add_option("--threads", options->run.threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  perplexity->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  perplexity->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
   perplexity->callback([options, exit_code] {
     const absl::Status status = Perplexity(*options);
     *exit_code = status.ok() ? 0 : 1;

@@ -168,7 +168,7 @@ void AddScoreCommand(CLI::App& app, int* exit_code) {
   score->add_option("--threads", options->run.threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  score->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  score->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
   score->callback([options, exit_code] {
     const absl::Status status = Score(*options);
     *exit_code = status.ok() ? 0 : 1;

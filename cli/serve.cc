@@ -189,7 +189,7 @@ void AddOptions(CLI::App& command, Options& o) {
       ->capture_default_str();
   command.add_option("--decode-device", o.decode_device, "cpu, p_chip or d_chip")
       ->capture_default_str();
-  command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
   command.add_option("--max-context", o.max_context, "most tokens of one sequence; 0: the model's");
   command.add_option("--kv-bytes", o.kv_bytes, "KV pool of a node in bytes; 0: by the machine");
   command.add_option("--block-tokens", o.block_tokens, "tokens in a KV block: 16, 32 or 64");
