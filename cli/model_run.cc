@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "device/device_factory.h"
+#include "engine/assembly.h"
 #include "kvcache/block_table.h"
 #include "models/model_registry.h"
 
@@ -27,6 +28,10 @@ absl::StatusOr<ModelRun> ModelRun::Load(const ModelRunOptions& options) {
                        {.name = options.device, .threads = options.threads, .isa = options.isa}));
   models::LoadOptions load;
   load.max_batch_tokens = kChunkTokens;
+  const bool cpu = options.device == "cpu";
+  BATON_ASSIGN_OR_RETURN(run.kv_dtype_, engine::KvDType(!options.kv_dtype.empty() ? options.kv_dtype
+                                                        : cpu                     ? "f32"
+                                                                                  : "f16"));
   BATON_ASSIGN_OR_RETURN(run.model_, models::LoadModel(options.model, *run.device_, load));
   return run;
 }
@@ -39,13 +44,12 @@ absl::Status ModelRun::Reserve(int64_t tokens) {
   }
   const int32_t blocks = kvcache::BlocksFor(std::max<int64_t>(tokens, 1), kBlockTokens);
   if (blocks <= static_cast<int32_t>(block_table_.size())) return absl::OkStatus();
-  const device::KvGeometry geometry{
-      .layers = config.layers,
-      .kv_heads = config.kv_heads,
-      .head_dim = config.head_dim,
-      .block_tokens = kBlockTokens,
-      .dtype = device_->name() == "cpu" ? device::DType::kF32 : device::DType::kF16,
-      .latent_dim = config.kv_latent_dim};
+  const device::KvGeometry geometry{.layers = config.layers,
+                                    .kv_heads = config.kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .block_tokens = kBlockTokens,
+                                    .dtype = kv_dtype_,
+                                    .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(store_, kvcache::KvStore::Create(*device_, geometry, blocks));
   block_table_.resize(blocks);
   std::iota(block_table_.begin(), block_table_.end(), 0);

@@ -21,6 +21,8 @@ struct ModelRunOptions {
   std::string device = "d_chip";  // "cpu", "p_chip" or "d_chip"
   std::string isa;                // "": the best that this CPU has
   int threads = 1;
+  // What keys and values are kept as: "f16", "bf16" or "f32"; "": f32 on "cpu", elsewhere f16.
+  std::string kv_dtype;
 };
 
 // Not thread-safe.
@@ -37,7 +39,6 @@ class ModelRun {
   std::string device_description() const { return device_->description(); }
 
   // Makes room for a sequence of `tokens` tokens. InvalidArgument: more than the model's context.
-  // On "cpu" keys and values are kept in f32, elsewhere in f16.
   absl::Status Reserve(int64_t tokens);
   // Forgets the sequence.
   void Restart() { position_ = 0; }
@@ -53,6 +54,7 @@ class ModelRun {
   std::unique_ptr<kvcache::KvStore> store_;
   std::vector<int32_t> block_table_;
   int64_t position_ = 0;
+  device::DType kv_dtype_ = device::DType::kF16;
 };
 
 }  // namespace baton::cli

@@ -128,7 +128,12 @@ void AddPerplexityCommand(CLI::App& app, int* exit_code) {
   perplexity->add_option("--threads", options->run.threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  perplexity->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  perplexity->add_option("--isa", options->run.isa,
+                         "force scalar, avx2, avxvnni, avx512vnni or amx");
+  perplexity
+      ->add_option("--kv-dtype", options->run.kv_dtype,
+                   "keys and values as f16, bf16 or f32; default: f32 on cpu, else f16")
+      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
   perplexity->callback([options, exit_code] {
     const absl::Status status = Perplexity(*options);
     *exit_code = status.ok() ? 0 : 1;

@@ -168,7 +168,11 @@ void AddScoreCommand(CLI::App& app, int* exit_code) {
   score->add_option("--threads", options->run.threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  score->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  score->add_option("--isa", options->run.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
+  score
+      ->add_option("--kv-dtype", options->run.kv_dtype,
+                   "keys and values as f16, bf16 or f32; default: f32 on cpu, else f16")
+      ->check(CLI::IsMember({"f16", "bf16", "f32"}));
   score->callback([options, exit_code] {
     const absl::Status status = Score(*options);
     *exit_code = status.ok() ? 0 : 1;

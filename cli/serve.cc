@@ -31,7 +31,7 @@ struct Options {
   int port = 8000;
   std::string grpc_listen = "127.0.0.1:0";
   int prefill = 1, decode = 1, threads = 0;
-  std::string prefill_device = "p_chip", decode_device = "d_chip", isa;
+  std::string prefill_device = "p_chip", decode_device = "d_chip", isa, kv_dtype;
   long long max_context = 0, kv_bytes = 0;
   int block_tokens = 0;
   std::string log_level = "info";
@@ -90,6 +90,7 @@ LocalClusterOptions ClusterOptions(const Options& o) {
       "--model",     o.model,     "--threads",          absl::StrCat(threads),
       "--log-level", o.log_level, "--drain-timeout-ms", drain};
   if (!o.isa.empty()) node.insert(node.end(), {"--isa", o.isa});
+  if (!o.kv_dtype.empty()) node.insert(node.end(), {"--kv-dtype", o.kv_dtype});
   if (o.max_context > 0) node.insert(node.end(), {"--max-context", absl::StrCat(o.max_context)});
   if (o.kv_bytes > 0) node.insert(node.end(), {"--kv-bytes", absl::StrCat(o.kv_bytes)});
   if (o.block_tokens > 0) node.insert(node.end(), {"--block-tokens", absl::StrCat(o.block_tokens)});
@@ -191,7 +192,8 @@ void AddOptions(CLI::App& command, Options& o) {
   command
       .add_option("--decode-device", o.decode_device, "cpu, p_chip, d_chip or plugin:LIBRARY.so")
       ->capture_default_str();
-  command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni or avx512vnni");
+  command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
+  command.add_option("--kv-dtype", o.kv_dtype, "keys and values as f16 (default), bf16 or f32");
   command.add_option("--max-context", o.max_context, "most tokens of one sequence; 0: the model's");
   command.add_option("--kv-bytes", o.kv_bytes, "KV pool of a node in bytes; 0: by the machine");
   command.add_option("--block-tokens", o.block_tokens, "tokens in a KV block: 16, 32 or 64");

@@ -14,7 +14,7 @@ struct DeviceOptions {
   std::string name = "d_chip";  // "cpu", "p_chip", "d_chip" or "plugin:LIBRARY.so"
   int threads = 1;              // 1 .. 256, the caller's thread included
   // "" = the best that this CPU has (or the environment variable BATON_ISA where it is set);
-  // otherwise "scalar", "avx2", "avxvnni" or "avx512vnni". Ignored by "cpu".
+  // otherwise "scalar", "avx2", "avxvnni", "avx512vnni" or "amx". Ignored by "cpu".
   std::string isa;
 };
 

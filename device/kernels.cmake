@@ -8,11 +8,14 @@ list(APPEND device_kernel_sources
 set(isa_flags -O3 -fno-math-errno -Wno-unused-function -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)
 set_source_files_properties(kernels/isa_scalar.cc PROPERTIES COMPILE_OPTIONS "${isa_flags}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  list(APPEND device_kernel_sources kernels/isa_avx2.cc kernels/isa_avxvnni.cc kernels/isa_avx512vnni.cc)
+  list(APPEND device_kernel_sources kernels/isa_avx2.cc kernels/isa_avxvnni.cc kernels/isa_avx512vnni.cc
+    kernels/isa_amx.cc)
   set_source_files_properties(kernels/isa_avx2.cc PROPERTIES
     COMPILE_OPTIONS "${isa_flags};-mavx2;-mfma;-mf16c")
   set_source_files_properties(kernels/isa_avxvnni.cc PROPERTIES
     COMPILE_OPTIONS "${isa_flags};-mavx2;-mfma;-mf16c;-mavxvnni")
   set_source_files_properties(kernels/isa_avx512vnni.cc PROPERTIES
     COMPILE_OPTIONS "${isa_flags};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+  set_source_files_properties(kernels/isa_amx.cc PROPERTIES
+    COMPILE_OPTIONS "${isa_flags};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx2;-mfma;-mf16c;-mamx-tile;-mamx-int8;-mamx-bf16;-mprefer-vector-width=512")
 endif()

@@ -94,8 +94,8 @@ absl::Status CheckKv(absl::string_view op, const PagedKvView& kv,
   if (g.latent_dim < 0 || g.latent_dim > g.head_dim) {
     return Bad(op, ".kv.latent_dim is ", g.latent_dim, ", needs 0 to ", g.head_dim);
   }
-  if (g.dtype != DType::kF16 && g.dtype != DType::kF32) {
-    return Bad(op, ".kv.dtype is ", DTypeName(g.dtype), ", needs f16 or f32");
+  if (g.dtype != DType::kF16 && g.dtype != DType::kBF16 && g.dtype != DType::kF32) {
+    return Bad(op, ".kv.dtype is ", DTypeName(g.dtype), ", needs f16, bf16 or f32");
   }
   if (kv.block_stride_bytes != 0 && kv.block_stride_bytes < g.BlockLayerBytes()) {
     return Bad(op, ".kv.block_stride_bytes is ", kv.block_stride_bytes, ", needs 0 or at least ",

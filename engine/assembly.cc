@@ -52,6 +52,15 @@ int UsableCpus() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+absl::StatusOr<device::DType> KvDType(const std::string& name) {
+  for (const device::DType dtype :
+       {device::DType::kF16, device::DType::kBF16, device::DType::kF32}) {
+    if (device::DTypeName(dtype) == name) return dtype;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("kv_dtype is '", name, "', needs f16, bf16 or f32"));
+}
+
 absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   if (options.block_tokens != 16 && options.block_tokens != 32 && options.block_tokens != 64) {
     return absl::InvalidArgumentError(
@@ -60,6 +69,7 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   if (options.model.empty()) {
     return absl::InvalidArgumentError("no model given: --model FILE (GGUF) or folder");
   }
+  BATON_ASSIGN_OR_RETURN(const device::DType kv_dtype, KvDType(options.kv_dtype));
   Assembly parts;
   device::DeviceOptions device = options.device;
   if (device.threads == 0) device.threads = std::max(1, UsableCpus() / 2);
@@ -74,7 +84,7 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
                                     .kv_heads = config.kv_heads,
                                     .head_dim = config.head_dim,
                                     .block_tokens = options.block_tokens,
-                                    .dtype = device::DType::kF16,
+                                    .dtype = kv_dtype,
                                     .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(const int32_t blocks,
                          PoolBlocks(options, geometry, config.context_length));

@@ -21,9 +21,10 @@ struct AssemblyOptions {
   device::DeviceOptions
       device;  // threads 0: half of the CPUs that this process may use, at least 1
   int32_t batch_tokens_max = 512;
-  int64_t context_max = 0;    // 0: the model's own
-  int32_t block_tokens = 32;  // 16, 32 or 64
-  int64_t kv_bytes = 0;       // 0: a quarter of the free memory, at most 4 GiB
+  int64_t context_max = 0;       // 0: the model's own
+  int32_t block_tokens = 32;     // 16, 32 or 64
+  std::string kv_dtype = "f16";  // "f16", "bf16" or "f32"
+  int64_t kv_bytes = 0;          // 0: a quarter of the free memory, at most 4 GiB
   bool prefix_cache = true;
   std::function<void(float)> on_progress;
 };
@@ -38,8 +39,12 @@ struct Assembly {
   kvcache::KvLayout layout;
 };
 
-// Errors of the parts; InvalidArgument for a block size that is not 16, 32 or 64; ResourceExhausted
-// when the pool would not hold one sequence of the full context, with the numbers.
+// From its name in configurations. InvalidArgument: not f16, bf16 or f32.
+absl::StatusOr<device::DType> KvDType(const std::string& name);
+
+// Errors of the parts; InvalidArgument for a block size that is not 16, 32 or 64, or a kv_dtype as
+// above; ResourceExhausted when the pool would not hold one sequence of the full context, with the
+// numbers.
 absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options);
 
 // CPUs that this process may use (its affinity mask).

@@ -25,9 +25,10 @@ absl::Status CheckShape(const device::KvGeometry& geometry, int32_t blocks) {
     return absl::InvalidArgumentError(
         absl::StrFormat("kv store: block_tokens %d: allowed are 16, 32 and 64", g.block_tokens));
   }
-  if (g.dtype != device::DType::kF16 && g.dtype != device::DType::kF32) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("kv store: dtype %s: allowed are f16 and f32", device::DTypeName(g.dtype)));
+  if (g.dtype != device::DType::kF16 && g.dtype != device::DType::kBF16 &&
+      g.dtype != device::DType::kF32) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "kv store: dtype %s: allowed are f16, bf16 and f32", device::DTypeName(g.dtype)));
   }
   return absl::OkStatus();
 }

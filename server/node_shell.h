@@ -71,6 +71,7 @@ Options AssemblyOptionsFrom(const v1::NodeConfig& config, const std::string& dev
   options.batch_tokens_max = batch_tokens_max;
   options.context_max = config.max_context();
   options.block_tokens = config.block_tokens();
+  options.kv_dtype = config.kv_dtype();
   options.kv_bytes = config.kv_bytes();
   options.on_progress = LoadProgress(config.model());
   return options;

@@ -34,8 +34,10 @@ void TimeDecode(device::Device& device) {
   }
   Print(TimeLinear(device, DType::kQ8_0, 1, 576, 49152, kColdBytes));
   for (const int64_t context : {128, 1024, 4096}) {
-    Print(TimeAttention(device, {.context = context}));
-    Print(TimeAttention(device, {.sequences = 8, .context = context}));
+    for (const DType dtype : {DType::kF16, DType::kBF16}) {
+      Print(TimeAttention(device, {.context = context, .dtype = dtype}));
+      Print(TimeAttention(device, {.sequences = 8, .context = context, .dtype = dtype}));
+    }
   }
 }
 
@@ -45,8 +47,10 @@ void TimePrefill(device::Device& device) {
     Print(TimeLinear(device, dtype, 512, 1536, 576, 0));
     Print(TimeGatedLinear(device, dtype, 512, 576, 1536, 0));
   }
-  for (const int64_t context : {0, 1536}) {
-    Print(TimeAttention(device, {.rows = 512, .context = context}));
+  for (const int64_t context : {0, 1536, 7680}) {
+    for (const DType dtype : {DType::kF16, DType::kBF16}) {
+      Print(TimeAttention(device, {.rows = 512, .context = context, .dtype = dtype}));
+    }
   }
 }
 
@@ -56,7 +60,7 @@ int Main(int argc, char** argv) {
   std::string phase = "both";
   app.add_option("--device", options.name, "p_chip or d_chip")->capture_default_str();
   app.add_option("--threads", options.threads, "threads")->capture_default_str();
-  app.add_option("--isa", options.isa, "scalar, avx2, avxvnni or avx512vnni; empty: the best");
+  app.add_option("--isa", options.isa, "scalar, avx2, avxvnni, avx512vnni or amx; empty: the best");
   app.add_option("--phase", phase, "prefill, decode or both")
       ->check(CLI::IsMember({"prefill", "decode", "both"}))
       ->capture_default_str();

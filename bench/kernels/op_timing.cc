@@ -136,13 +136,18 @@ absl::StatusOr<OpTiming> TimeAttention(device::Device& device, const AttentionSh
   const device::KvGeometry geometry{.layers = 1,
                                     .kv_heads = shape.kv_heads,
                                     .head_dim = shape.head_dim,
-                                    .block_tokens = shape.block_tokens};
+                                    .block_tokens = shape.block_tokens,
+                                    .dtype = shape.dtype};
   const int64_t kv_bytes = shape.sequences * blocks * geometry.BlockLayerBytes();
   BATON_ASSIGN_OR_RETURN(const device::Buffer kv, device.Allocate(static_cast<size_t>(kv_bytes)));
   uint16_t* half = static_cast<uint16_t*>(kv.data());
   SeededRng rng(3);
   for (int64_t i = 0; i < kv_bytes / 2; ++i) {
-    half[i] = device::FloatToHalf(static_cast<float>(rng.Next() % 2001) / 1000.0f - 1.0f);
+    const float value = static_cast<float>(rng.Next() % 2001) / 1000.0f - 1.0f;
+    half[i] = device::FloatToHalf(value);
+    if (shape.dtype == DType::kBF16) {
+      __builtin_memcpy(half + i, reinterpret_cast<const char*>(&value) + 2, 2);
+    }
   }
   std::vector<int32_t> table(static_cast<size_t>(shape.sequences * blocks));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
@@ -168,9 +173,10 @@ absl::StatusOr<OpTiming> TimeAttention(device::Device& device, const AttentionSh
                                  .out = out.matrix(rows, query_cols)});
       }));
   const double keys = static_cast<double>(shape.context) + (shape.rows + 1) / 2.0;
-  return OpTiming{
-      absl::StrCat("attention ", shape.sequences, " x ", shape.rows, " rows after ", shape.context),
-      seconds, 2.0 * static_cast<double>(rows * query_cols) * keys, static_cast<double>(kv_bytes)};
+  return OpTiming{absl::StrCat("attention ", shape.sequences, " x ", shape.rows, " rows after ",
+                               shape.context, ", ", std::string(device::DTypeName(shape.dtype))),
+                  seconds, 2.0 * static_cast<double>(rows * query_cols) * keys,
+                  static_cast<double>(kv_bytes)};
 }
 
 }  // namespace baton::bench

@@ -32,8 +32,9 @@ struct AttentionShape {
   int32_t head_dim = 64;
   int32_t block_tokens = 32;
   int32_t sequences = 1;
-  int32_t rows = 1;     // new tokens of each sequence
-  int64_t context = 0;  // tokens before them
+  int32_t rows = 1;                           // new tokens of each sequence
+  int64_t context = 0;                        // tokens before them
+  device::DType dtype = device::DType::kF16;  // of keys and values, f16 or bf16
 };
 absl::StatusOr<OpTiming> TimeAttention(device::Device& device, const AttentionShape& shape);
 

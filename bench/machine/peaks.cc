@@ -24,6 +24,10 @@ std::vector<Peak> AvailablePeaks() {
   if (cpu.avx512bf16) {
     peaks.push_back({"bf16 dot, AVX-512 BF16", "bf16_avx512", Bf16Avx512, kBf16Avx512Ops});
   }
+  if (cpu.amx) {
+    peaks.push_back({"int8 dot, AMX", "int8_amx", Int8Amx, kInt8AmxOps});
+    peaks.push_back({"bf16 dot, AMX", "bf16_amx", Bf16Amx, kBf16AmxOps});
+  }
 #endif
   return peaks;
 }

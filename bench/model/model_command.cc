@@ -32,6 +32,7 @@ struct Options {
       0;  // tokens already in the cache before the generated ones; 0: as many as the prompt
   int32_t batch = 1;  // sequences decoded together
   int32_t block_tokens = 32;
+  std::string kv = "f16";
   int runs = 3;
 };
 
@@ -67,11 +68,13 @@ absl::StatusOr<Bench> Load(const Options& options) {
   }
   bench.blocks_per_sequence = kvcache::BlocksFor(length, options.block_tokens);
   const int32_t blocks = bench.blocks_per_sequence * options.batch;
-  const device::KvGeometry geometry{.layers = config.layers,
-                                    .kv_heads = config.kv_heads,
-                                    .head_dim = config.head_dim,
-                                    .block_tokens = options.block_tokens,
-                                    .latent_dim = config.kv_latent_dim};
+  const device::KvGeometry geometry{
+      .layers = config.layers,
+      .kv_heads = config.kv_heads,
+      .head_dim = config.head_dim,
+      .block_tokens = options.block_tokens,
+      .dtype = options.kv == "bf16" ? device::DType::kBF16 : device::DType::kF16,
+      .latent_dim = config.kv_latent_dim};
   BATON_ASSIGN_OR_RETURN(bench.store, kvcache::KvStore::Create(*bench.device, geometry, blocks));
   for (int32_t block = 0; block < blocks; ++block) bench.block_table.push_back(block);
   SeededRng rng(1);
@@ -148,6 +151,7 @@ absl::StatusOr<nlohmann::ordered_json> Measure(const Options& options) {
   result["generated_tokens"] = options.generate;
   result["context"] = context;
   result["batch"] = options.batch;
+  result["kv"] = options.kv;
   result["prefill_tokens_per_s"] = prefill;
   result["decode_tokens_per_s"] = decode;
   result["prefill_tokens_per_s_median"] = Median(prefill);
@@ -163,7 +167,7 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
       "model", "Time prefill and decode of a model on one device, in tokens per second");
   app->add_option("--model", options->model, "GGUF file or folder")->required();
   app->add_option("--device", options->device, "cpu, p_chip or d_chip")->capture_default_str();
-  app->add_option("--isa", options->isa, "force scalar, avx2, avxvnni or avx512vnni");
+  app->add_option("--isa", options->isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
   app->add_option("--threads", options->threads, "compute threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -181,6 +185,9 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
       ->capture_default_str();
   app->add_option("--block-tokens", options->block_tokens, "tokens in a KV block")
       ->check(CLI::IsMember({16, 32, 64}))
+      ->capture_default_str();
+  app->add_option("--kv", options->kv, "what keys and values are stored as")
+      ->check(CLI::IsMember({"f16", "bf16"}))
       ->capture_default_str();
   app->add_option("--runs", options->runs, "repetitions; the median is reported")
       ->check(CLI::Range(1, 1000))

@@ -72,14 +72,24 @@ RowMajorD TimesTransposed(const RowMajorD& x, const Weight* weight) {
 // Element `index` of keys or values in the dtype of the cache.
 double LoadKv(const uint8_t* base, int64_t index, DType dtype) {
   if (dtype == DType::kF32) return reinterpret_cast<const float*>(base)[index];
-  return HalfToFloat(reinterpret_cast<const uint16_t*>(base)[index]);
+  const uint16_t bits = reinterpret_cast<const uint16_t*>(base)[index];
+  return dtype == DType::kF16 ? HalfToFloat(bits) : BFloat16ToFloat(bits);
+}
+
+// Nearest, ties to even; magnitudes below 2^-50 to zero, as the caches of the chips.
+uint16_t ToBFloat16(float value) {
+  if (!(std::fabs(value) >= 0x1p-50f)) return 0;
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 void StoreKv(uint8_t* base, int64_t index, DType dtype, float value) {
   if (dtype == DType::kF32) {
     reinterpret_cast<float*>(base)[index] = value;
   } else {
-    reinterpret_cast<uint16_t*>(base)[index] = FloatToHalf(value);
+    reinterpret_cast<uint16_t*>(base)[index] =
+        dtype == DType::kF16 ? FloatToHalf(value) : ToBFloat16(value);
   }
 }
 

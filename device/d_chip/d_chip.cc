@@ -1,5 +1,7 @@
 #include "device/d_chip/d_chip.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "device/host_memory.h"
@@ -22,7 +24,9 @@ constexpr int32_t kAttentionRowBlock = 16;
 
 class DChip final : public Device {
  public:
-  DChip(const kernels::KernelTable& table, int threads) : cpu_(table, threads) {}
+  DChip(const kernels::KernelTable& table, int threads)
+      : cpu_(table, threads),
+        panel_rows_min_(std::min<int64_t>(kPanelRowsMin, table.panel_rows_min)) {}
 
   absl::string_view name() const override { return "d_chip"; }
   std::string description() const override {
@@ -37,9 +41,11 @@ class DChip final : public Device {
   }
   void DoEmbed(const EmbedArgs& args) override { kernels::RunEmbed(args, cpu_); }
   void DoRmsNorm(const RmsNormArgs& args) override { kernels::RunRmsNorm(args, cpu_); }
-  void DoLinear(const LinearArgs& args) override { kernels::RunLinear(args, kPanelRowsMin, cpu_); }
+  void DoLinear(const LinearArgs& args) override {
+    kernels::RunLinear(args, panel_rows_min_, cpu_);
+  }
   void DoGatedLinear(const GatedLinearArgs& args) override {
-    kernels::RunGatedLinear(args, kPanelRowsMin, cpu_);
+    kernels::RunGatedLinear(args, panel_rows_min_, cpu_);
   }
   void DoRope(const RopeArgs& args) override { kernels::RunRope(args, cpu_); }
   void DoAppendKv(const AppendKvArgs& args) override { kernels::RunAppendKv(args, cpu_); }
@@ -50,11 +56,12 @@ class DChip final : public Device {
   void DoHeadLinear(const HeadLinearArgs& args) override { kernels::RunHeadLinear(args, cpu_); }
   void DoCopyHeads(const CopyHeadsArgs& args) override { kernels::RunCopyHeads(args, cpu_); }
   void DoExperts(const ExpertsArgs& args) override {
-    kernels::RunExperts(args, kPanelRowsMin, cpu_);
+    kernels::RunExperts(args, panel_rows_min_, cpu_);
   }
 
  private:
   kernels::CpuContext cpu_;
+  const int64_t panel_rows_min_;
 };
 
 }  // namespace

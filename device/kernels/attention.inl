@@ -4,9 +4,23 @@
 // Keys are walked in tiles of 64 at absolute positions. A tile is first brought into scratch as
 // floats: keys [dim][64], values [64][padded dim]; then every row uses it. Per row: scores are fma
 // chains over the dimension, one key a lane; an online softmax (Milakov & Gimelshein 2018) per
-// tile; values are fma chains over the keys, one dimension a lane.
+// tile; values are fma chains over the keys, one dimension a lane. Caches of bfloat16 take the sums
+// of attention_bf16.inl, which a matrix unit computes as well.
 
 static inline int32_t Padded(int32_t dim) { return (dim + 15) / 16 * 16; }
+
+// Sixteen stored numbers, or the first `count` of them and zeros.
+static inline V LoadNumbers(KvNumber number, const uint8_t* at) {
+  if (number == KvNumber::kF32) return Load(reinterpret_cast<const float*>(at));
+  const uint16_t* half = reinterpret_cast<const uint16_t*>(at);
+  return number == KvNumber::kF16 ? LoadHalf(half) : LoadBf16(half);
+}
+static inline V LoadFewNumbers(KvNumber number, const uint8_t* at, int64_t count) {
+  if (number == KvNumber::kF32) return LoadTail(reinterpret_cast<const float*>(at), count);
+  uint16_t few[16] = {};
+  for (int64_t i = 0; i < count; ++i) few[i] = reinterpret_cast<const uint16_t*>(at)[i];
+  return LoadNumbers(number, reinterpret_cast<const uint8_t*>(few));
+}
 
 // The values of a latent head: the ends of the keys in scratch, turned.
 static void TurnKeys(const KvHead& head, int64_t present, const float* keys, float* values) {
@@ -23,7 +37,7 @@ static void TurnKeys(const KvHead& head, int64_t present, const float* keys, flo
 static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* keys,
                      float* values) {
   const int32_t dim = head.head_dim, padded = Padded(head.value_dim);
-  const int64_t element = head.half ? 2 : 4;
+  const int64_t element = head.number == KvNumber::kF32 ? 4 : 2;
   for (int32_t lane = 0; lane < kTileKeys && lane < present; lane += 16) {
     const int64_t token = first + lane;
     const uint8_t* block =
@@ -32,8 +46,7 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
     const uint8_t* k = block + head.key_offset + slot * element;
     for (int32_t d = 0; d < dim; ++d) {
       const uint8_t* at = k + d * head.block_tokens * element;
-      Store(keys + d * kTileKeys + lane, head.half ? LoadHalf(reinterpret_cast<const uint16_t*>(at))
-                                                   : Load(reinterpret_cast<const float*>(at)));
+      Store(keys + d * kTileKeys + lane, LoadNumbers(head.number, at));
     }
     if (head.latent) continue;
     const uint8_t* v = block + head.value_offset + slot * dim * element;
@@ -43,17 +56,9 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
       float* out = values + (lane + t) * padded;
       int32_t d = 0;
       for (; d + 16 <= dim; d += 16) {
-        Store(out + d, head.half ? LoadHalf(reinterpret_cast<const uint16_t*>(at) + d)
-                                 : Load(reinterpret_cast<const float*>(at) + d));
+        Store(out + d, LoadNumbers(head.number, at + d * element));
       }
-      if (d < dim) {
-        uint16_t half[16] = {};
-        for (int32_t i = d; i < dim && head.half; ++i) {
-          half[i - d] = reinterpret_cast<const uint16_t*>(at)[i];
-        }
-        Store(out + d, head.half ? LoadHalf(half)
-                                 : LoadTail(reinterpret_cast<const float*>(at) + d, dim - d));
-      }
+      if (d < dim) Store(out + d, LoadFewNumbers(head.number, at + d * element, dim - d));
     }
   }
   if (head.latent) TurnKeys(head, present, keys, values);
@@ -61,8 +66,8 @@ static void LoadTile(const KvHead& head, int64_t first, int64_t present, float* 
 
 // Scores of R rows against the 64 keys of a tile: [R][64].
 template <int R>
-static inline void Scores(const float* const* query, float scale, int32_t dim, const float* keys,
-                          float* scores) {
+static inline void Scores(const float* const (&query)[R], float scale, int32_t dim,
+                          const float* keys, float* scores) {
   constexpr int N = kAttentionVectors;
   for (int32_t first = 0; first < kTileKeys; first += N * 16) {
     V s[R][N];
@@ -93,14 +98,14 @@ static inline void Scores(const float* const* query, float scale, int32_t dim, c
 }
 
 // Turns one row's scores of the keys [begin, visible) into weights against the row's new maximum,
-// rescaling its state.
-static inline void Softmax(float* scores, int64_t begin, int64_t visible, float* highest, V* sum,
+// rescaling its state. `Bf16`: weights are rounded to bfloat16.
+template <bool Bf16>
+static inline void Softmax(V (&s)[4], int64_t begin, int64_t visible, float* highest, V* sum,
                            float* values, int32_t padded) {
-  V s[4];
   V top = Set1(-__builtin_inff());
   for (int v = 0; v < 4; ++v) {
     const int64_t count = visible - v * 16 < 0 ? 0 : visible - v * 16 > 16 ? 16 : visible - v * 16;
-    s[v] = KeepFirst(Load(scores + v * 16), static_cast<int>(count), Set1(-__builtin_inff()));
+    s[v] = KeepFirst(s[v], static_cast<int>(count), Set1(-__builtin_inff()));
     if (begin > v * 16) {
       const int64_t hidden = begin - v * 16 > 16 ? 16 : begin - v * 16;
       s[v] = KeepFirst(Set1(-__builtin_inff()), static_cast<int>(hidden), s[v]);
@@ -116,10 +121,20 @@ static inline void Softmax(float* scores, int64_t begin, int64_t visible, float*
     *highest = now;
   }
   for (int v = 0; v < 4; ++v) {
-    const V weight = Exp(Sub(s[v], Set1(now)));
-    Store(scores + v * 16, weight);
-    *sum = Add(*sum, weight);
+    const V below = Sub(s[v], Set1(now));
+    s[v] = Bf16 ? RoundBf16(ExpForBf16(below)) : Exp(below);
+    *sum = Add(*sum, s[v]);
   }
+}
+
+// The same for scores in memory.
+template <bool Bf16>
+static inline void SoftmaxRow(float* scores, int64_t begin, int64_t visible, float* highest, V* sum,
+                              float* values, int32_t padded) {
+  V s[4];
+  for (int v = 0; v < 4; ++v) s[v] = Load(scores + v * 16);
+  Softmax<Bf16>(s, begin, visible, highest, sum, values, padded);
+  for (int v = 0; v < 4; ++v) Store(scores + v * 16, s[v]);
 }
 
 // values += weights * tile, for R rows and N vectors of the dimension; all rows see the keys
@@ -173,15 +188,44 @@ static inline int64_t FirstKey(const QueryRows& rows, int32_t row) {
   return rows.window == 0 || rows.limits[row] < rows.window ? 0 : rows.limits[row] - rows.window;
 }
 
+// A tile in scratch, and what the rows of a span bring.
+struct SpanTile {
+  const float* keys;     // [head_dim][64]
+  const float* values;   // [64][padded value_dim]
+  const float* queries;  // rounded, [rows][head_dim rounded up to 32]; null: as they are
+  V* sums;               // [rows]
+};
+
 // R rows against one loaded tile.
 template <int R>
 static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int64_t first,
-                     const float* keys, const float* tile_values, const SoftmaxState& state,
-                     V* sums) {
+                     const SpanTile& tile, const SoftmaxState& state) {
   const int32_t padded = Padded(head.value_dim);
   float weights[R * kTileKeys];
-  Scores<R>(rows.query + row, rows.scale, head.head_dim, keys, weights);
+  const float* query[R];
+  for (int r = 0; r < R; ++r) {
+    query[r] = tile.queries == nullptr ? rows.query[row + r]
+                                       : tile.queries + (row + r) * Padded32(head.head_dim);
+  }
+  V* sums = tile.sums;
+  const float* tile_values = tile.values;
   float* values = state.values + row * padded;
+  if (tile.queries != nullptr) {
+    ScoresBf16<R>(query, rows.scale, head.head_dim, tile.keys, weights);
+    for (int r = 0; r < R; ++r) {
+      const int64_t begin = Before(FirstKey(rows, row + r), first);
+      const int64_t end = Before(rows.limits[row + r], first);
+      if (begin < end) {
+        SoftmaxRow<true>(weights + r * kTileKeys, begin, end, state.highest + row + r,
+                         sums + row + r, values + r * padded, padded);
+      } else {
+        for (int v = 0; v < 4; ++v) Store(weights + r * kTileKeys + v * 16, Zero());
+      }
+    }
+    MixTileBf16<R>(weights, tile_values, padded, values);
+    return;
+  }
+  Scores<R>(query, rows.scale, head.head_dim, tile.keys, weights);
   int64_t begins[R], ends[R];
   int64_t common_begin = 0, common_end = kTileKeys;  // of the keys that all rows see
   for (int r = 0; r < R; ++r) {
@@ -190,8 +234,8 @@ static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int
     common_begin = begins[r] > common_begin ? begins[r] : common_begin;
     common_end = ends[r] < common_end ? ends[r] : common_end;
     if (begins[r] < ends[r]) {
-      Softmax(weights + r * kTileKeys, begins[r], ends[r], state.highest + row + r, sums + row + r,
-              values + r * padded, padded);
+      SoftmaxRow<false>(weights + r * kTileKeys, begins[r], ends[r], state.highest + row + r,
+                        sums + row + r, values + r * padded, padded);
     }
   }
   if (common_begin > common_end) common_begin = common_end;
@@ -215,23 +259,30 @@ static void TileRows(const QueryRows& rows, int32_t row, const KvHead& head, int
 // The rows that are left, fewer than R, against one loaded tile.
 template <int R>
 static inline void RestRows(const QueryRows& rows, int32_t row, const KvHead& head, int64_t first,
-                            const float* keys, const float* tile_values, const SoftmaxState& state,
-                            V* sums) {
+                            const SpanTile& tile, const SoftmaxState& state) {
   if constexpr (R > 1) {
     if (rows.count - row == R - 1) {
-      TileRows<R - 1>(rows, row, head, first, keys, tile_values, state, sums);
+      TileRows<R - 1>(rows, row, head, first, tile, state);
     } else {
-      RestRows<R - 1>(rows, row, head, first, keys, tile_values, state, sums);
+      RestRows<R - 1>(rows, row, head, first, tile, state);
     }
   }
 }
+
+// Levels with kMatrixTiles (attention_amx.inl): whether a head's tiles fit the matrix unit, and the
+// tiles of a span there.
+static bool FitsMatrix(const KvHead& head, const QueryRows& rows);
+static void AttendMatrixTiles(const KvHead& head, const QueryRows& rows, int64_t first, int64_t end,
+                              const SoftmaxState& state, V* sums, uint8_t* scratch);
 
 static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
                        const SoftmaxState& state, uint8_t* scratch) {
   const int32_t padded = Padded(head.value_dim);
   float* keys = reinterpret_cast<float*>(scratch);
   float* values = keys + int64_t{head.head_dim} * kTileKeys;
-  V* sums = reinterpret_cast<V*>(scratch + int64_t{head.head_dim + padded} * kTileKeys * 4);
+  uint8_t* rest = scratch + int64_t{head.head_dim + padded} * kTileKeys * 4;
+  V* sums = reinterpret_cast<V*>(rest);
+  SpanTile tile = {keys, values, nullptr, sums};
   int64_t limit = 0, begin = rows.count > 0 ? FirstKey(rows, 0) : 0;
   for (int32_t r = 0; r < rows.count; ++r) {
     begin = FirstKey(rows, r) < begin ? FirstKey(rows, r) : begin;
@@ -241,14 +292,28 @@ static void AttendSpan(const KvHead& head, const QueryRows& rows, int64_t span,
     limit = rows.limits[r] > limit ? rows.limits[r] : limit;
   }
   const int64_t end = (span + 1) * kSpanKeys < limit ? (span + 1) * kSpanKeys : limit;
-  for (int64_t first = span * kSpanKeys; first < end; first += kTileKeys) {
-    if (first + kTileKeys <= begin) continue;
+  int64_t first = span * kSpanKeys;
+  while (first + kTileKeys <= begin && first < end) first += kTileKeys;
+  bool matrix = false;
+  if constexpr (kMatrixTiles) {
+    matrix = FitsMatrix(head, rows);
+    if (matrix) AttendMatrixTiles(head, rows, first, end, state, sums, scratch);
+  }
+  if (matrix) {
+    first = end;
+  } else if (head.number == KvNumber::kBF16) {
+    float* queries = reinterpret_cast<float*>(rest + rows.count * 64);
+    RoundQueries(rows, head.head_dim, queries);
+    tile.queries = queries;
+  }
+  for (; first < end; first += kTileKeys) {
     LoadTile(head, first, end - first, keys, values);
+    if (tile.queries != nullptr) ClearAbsent(end - first, padded, values);
     int32_t r = 0;
     for (; r + kAttentionRows <= rows.count; r += kAttentionRows) {
-      TileRows<kAttentionRows>(rows, r, head, first, keys, values, state, sums);
+      TileRows<kAttentionRows>(rows, r, head, first, tile, state);
     }
-    RestRows<kAttentionRows>(rows, r, head, first, keys, values, state, sums);
+    RestRows<kAttentionRows>(rows, r, head, first, tile, state);
   }
   for (int32_t r = 0; r < rows.count; ++r) state.sum[r] = SumTree(sums[r]);
 }

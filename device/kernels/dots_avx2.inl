@@ -3,9 +3,6 @@
 // sign(a, w), at most 2 * 128 * 127, widened at once. See dots_scalar.inl for the meaning of each
 // function.
 
-static constexpr int kTileRows = 3;
-static constexpr int kTileStrips = 1;
-
 static inline __m256i Broadcast4(const uint8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, 4);

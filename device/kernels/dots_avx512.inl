@@ -2,9 +2,6 @@
 // with four activations broadcast to every row. Nibbles are unsigned as they are; int8 weights get
 // 128 added. See dots_scalar.inl for the meaning of each function.
 
-static constexpr int kTileRows = 6;
-static constexpr int kTileStrips = 2;
-
 static inline __m512i Broadcast4(const uint8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, 4);
@@ -43,11 +40,11 @@ static inline void UnpackGroup(const uint8_t* tile, uint8_t* panel) {
 
 // Quad j of S strips times T rows.
 template <int S, int T>
-static inline __attribute__((always_inline)) void Quad(const __m512i (&w)[S], const uint8_t* quad,
-                                                       I (&dots)[S][T]) {
+static inline __attribute__((always_inline)) void Quad(const __m512i (&w)[S], const uint8_t* group,
+                                                       int j, I (&dots)[S][T]) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
-    const __m512i a = Broadcast4(quad + t * 4);
+    const __m512i a = Broadcast4(group + (kRowMajor ? t * 32 + j * 4 : (j * T + t) * 4));
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) dots[s][t] = {_mm512_dpbusd_epi32(dots[s][t].v, w[s], a)};
   }
@@ -66,7 +63,7 @@ static inline __attribute__((always_inline)) void Dots(const uint8_t* const (&we
         const __m512i line = Line(weights[s] + j * 64);
         w[s] = Unpacked ? line : _mm512_xor_si512(line, bias);
       }
-      Quad<S, T>(w, group + j * T * 4, dots);
+      Quad<S, T>(w, group, j, dots);
     }
     return;
   }
@@ -80,7 +77,7 @@ static inline __attribute__((always_inline)) void Dots(const uint8_t* const (&we
       low[s] = _mm512_and_si512(line, mask);
       high[s] = _mm512_and_si512(_mm512_srli_epi16(line, 4), mask);
     }
-    Quad<S, T>(low, group + j * T * 4, dots);
-    Quad<S, T>(high, group + (j + 4) * T * 4, dots);
+    Quad<S, T>(low, group, j, dots);
+    Quad<S, T>(high, group, j + 4, dots);
   }
 }

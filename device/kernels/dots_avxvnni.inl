@@ -2,9 +2,6 @@
 // without AVX-512. Nibbles are unsigned as they are; int8 weights get 128 added. See
 // dots_scalar.inl for the meaning of each function.
 
-static constexpr int kTileRows = 3;
-static constexpr int kTileStrips = 1;
-
 static inline __m256i Broadcast4(const uint8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, 4);

@@ -1,9 +1,5 @@
 // Integer dot products in plain C++: the definition.
 
-// Rows in a tile of activations, and strips that a tile of the output spans.
-static constexpr int kTileRows = 2;
-static constexpr int kTileStrips = 1;
-
 // What a dot product starts from, given -8 * the sum of the activations: nibbles that stand for
 // q - 8 are multiplied as q.
 template <Form F>

@@ -9,23 +9,35 @@
 namespace baton::device::kernels {
 namespace {
 
+// Rows in a tile of activations and in registers, strips that a tile of the output spans, the order
+// of a tile's bytes, and whether the CPU multiplies whole tiles (matrix_*.inl).
+constexpr int kTileRows = 3;
+constexpr int kRegisterRows = 3;
+constexpr int kTileStrips = 1;
+constexpr bool kRowMajor = false;
+constexpr bool kMatrixTiles = false;
+
 // Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
 // the registers hold.
 constexpr int kAttentionRows = 2;
 constexpr int kAttentionVectors = 2;
+constexpr int kBf16Vectors = 1;  // half of them hold even, half odd sums
 
 // The order matters.
 // clang-format off
 #include "device/kernels/lanes_avx2.inl"
-#include "device/kernels/float_ops.inl"
 #include "device/kernels/dots_avxvnni.inl"
+#include "device/kernels/float_ops.inl"
 #include "device/kernels/linear.inl"
+#include "device/kernels/attention_bf16.inl"
 #include "device/kernels/attention.inl"
 // clang-format on
 
 constexpr KernelTable kTable = {
     .isa = "avxvnni",
     .tile_rows = kTileRows,
+    .row_major = kRowMajor,
+    .panel_rows_min = 1 << 20,  // the chip decides
     .rms_norm = RmsNorm,
     .quantize = Quantize,
     .linear = Linear,
@@ -35,6 +47,7 @@ constexpr KernelTable kTable = {
     .add_scaled = AddScaled,
     .rope = Rope,
     .to_half = ToHalf,
+    .to_bfloat = ToBfloat,
     .attend_span = AttendSpan,
     .merge = Merge,
     .finish = Finish,

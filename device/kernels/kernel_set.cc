@@ -16,6 +16,7 @@ extern const KernelTable* const kScalarTable;
 extern const KernelTable* const kAvx2Table;
 extern const KernelTable* const kAvxVnniTable;
 extern const KernelTable* const kAvx512VnniTable;
+extern const KernelTable* const kAmxTable;
 #endif
 
 namespace {
@@ -30,6 +31,7 @@ std::vector<Level> Levels() {
   std::vector<Level> levels;
 #if defined(__x86_64__)
   const CpuFeatures& cpu = HostCpuFeatures();
+  levels.push_back({kAmxTable, cpu.amx});
   levels.push_back({kAvx512VnniTable, cpu.avx512vnni});
   levels.push_back({kAvxVnniTable, cpu.avx_vnni});
   levels.push_back({kAvx2Table, cpu.avx2});

@@ -33,8 +33,9 @@ struct PackedView {
 // Rows of activations as a linear layer reads them: int8 with a scale per group of 32, or float.
 //
 // Quantised rows lie in tiles of KernelTable::tile_rows rows, the last one smaller. In a tile of T
-// rows each group takes T * 44 bytes: [8 quads][T rows][4 int8], [T] scale, [T] scale * sum,
-// [T] -8 * sum. So row r's tile begins at r * cols / 32 * 44 where r is a multiple of tile_rows.
+// rows each group takes T * 44 bytes: [8 quads][T rows][4 int8] (KernelTable::row_major: [T
+// rows][32 int8]), [T] scale, [T] scale * sum, [T] -8 * sum. So row r's tile begins at
+// r * cols / 32 * 44 where r is a multiple of tile_rows.
 struct Activations {
   const uint8_t* tiles;  // 64-byte aligned
   const float* x;        // [rows, cols], for the float forms
@@ -52,6 +53,9 @@ struct Output {
   bool accumulate;
 };
 
+// What keys and values are stored as.
+enum class KvNumber : uint8_t { kF32, kF16, kBF16 };
+
 // One KV head of one sequence: base pointers of the layer's keys and values, and the block table.
 struct KvHead {
   const uint8_t* layer_base;
@@ -63,7 +67,7 @@ struct KvHead {
   int32_t head_dim;
   int32_t value_dim;
   bool latent;  // no values are stored: they are the last value_dim numbers of the key
-  bool half;    // fp16, otherwise fp32
+  KvNumber number;
 };
 
 // Query rows that share one KV head. Row i sees the keys [0, limits[i]), with a window above 0 only
@@ -87,6 +91,9 @@ struct SoftmaxState {
 struct KernelTable {
   const char* isa;
   int32_t tile_rows;  // of quantised activations
+  bool row_major;     // how the int8 of a tile's group lie
+  // Rows from which unpacking weights into panels pays at this level, however the chip is set.
+  int32_t panel_rows_min;
   void (*rms_norm)(const float* in, const float* gain, float epsilon, int64_t cols, float* out);
   // Quantises one row as row `row` of a tile of `tile_rows` rows.
   void (*quantize)(const float* in, int64_t cols, int32_t row, int32_t tile_rows, uint8_t* tile);
@@ -110,10 +117,13 @@ struct KernelTable {
                bool interleaved);
   // Rounds n floats to fp16.
   void (*to_half)(const float* in, int64_t n, uint16_t* out);
-  // Attends rows to the keys [span * 256, min((span + 1) * 256, limit)) with fresh state. `scratch`
-  // holds a tile of keys and values as floats and 16 floats a row: 64 * 4 * (padded head_dim +
-  // padded value_dim) + 64 * count bytes, 64-byte aligned. Rows whose limit lies before the span
-  // get sum 0.
+  // Rounds n floats to bfloat16, magnitudes below 2^-50 to +0.
+  void (*to_bfloat)(const float* in, int64_t n, uint16_t* out);
+  // Attends rows to the keys [span * 256, min((span + 1) * 256, limit)) with fresh state. Rows
+  // whose limit lies before the span get sum 0. `scratch`, 64-byte aligned, holds a tile of keys
+  // and values as floats, 16 floats a row, and where numbers are bfloat16 the rounded queries and a
+  // tile of scores: 64 * 4 * (padded head_dim + padded value_dim) + 64 * count bytes, and 4 * count
+  // * (head_dim rounded up to 32) + 8192 for bfloat16, with count rounded up to 16.
   void (*attend_span)(const KvHead& head, const QueryRows& rows, int64_t span,
                       const SoftmaxState& state, uint8_t* scratch);
   // Merges one row's state of a later span into `into`; a sum of 0 on either side is the neutral

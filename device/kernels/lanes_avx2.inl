@@ -51,6 +51,26 @@ static inline __m256 Power8(__m256 n) {
       _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 static inline V PowerOfTwo(V n) { return {Power8(n.a), Power8(n.b)}; }
+static inline V TimesPowerOfTwo(V x, V n) {
+  return {_mm256_mul_ps(x.a, Power8(n.a)), _mm256_mul_ps(x.b, Power8(n.b))};
+}
+static inline __m256 RoundBf16Half(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256 magnitude = _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
+  const __m256i kept =
+      _mm256_and_si256(rounded, _mm256_set1_epi32(static_cast<int32_t>(0xffff0000)));
+  return _mm256_and_ps(_mm256_cmp_ps(magnitude, _mm256_set1_ps(0x1p-50f), _CMP_GE_OQ),
+                       _mm256_castsi256_ps(kept));
+}
+static inline V RoundBf16(V x) { return {RoundBf16Half(x.a), RoundBf16Half(x.b)}; }
+static inline void StoreBf16(uint16_t* p, V x) {
+  // packus works within 128-bit halves: the permutation puts the lanes back in order.
+  const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(x.a), 16),
+                                            _mm256_srli_epi32(_mm256_castps_si256(x.b), 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
+}
 static inline V ZeroWhereLess(V x, V limit, V result) {
   return {_mm256_and_ps(_mm256_cmp_ps(x.a, limit.a, _CMP_GE_OQ), result.a),
           _mm256_and_ps(_mm256_cmp_ps(x.b, limit.b, _CMP_GE_OQ), result.b)};
@@ -62,19 +82,16 @@ static inline V KeepFirst(V x, int count, V other) {
   return {_mm256_blendv_ps(other.a, x.a, _mm256_castsi256_ps(low)),
           _mm256_blendv_ps(other.b, x.b, _mm256_castsi256_ps(high))};
 }
-static inline void StoreInt8(int8_t* p, V x) {
+static inline int32_t StoreGroup(int8_t* p, V low, V high) {
   // packs works within 128-bit halves: the permutation puts the lanes back in order.
-  const __m256i words = _mm256_permute4x64_epi64(
-      _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)), 0xd8);
-  const __m128i bytes =
-      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
-}
-// The sum of 32 int8. sad sums eight unsigned bytes each.
-static inline int32_t SumInt8(const int8_t* p) {
-  const __m256i biased = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
-                                          _mm256_set1_epi8(-128));
-  const __m256i four = _mm256_sad_epu8(biased, _mm256_setzero_si256());
+  const __m256i a = _mm256_packs_epi32(_mm256_cvtps_epi32(low.a), _mm256_cvtps_epi32(low.b));
+  const __m256i b = _mm256_packs_epi32(_mm256_cvtps_epi32(high.a), _mm256_cvtps_epi32(high.b));
+  const __m256i q = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b),
+                                                _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), q);
+  // sad sums eight unsigned bytes each.
+  const __m256i four =
+      _mm256_sad_epu8(_mm256_xor_si256(q, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
   const __m128i two =
       _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;

@@ -38,20 +38,34 @@ static inline V PowerOfTwo(V n) {
   return {_mm512_castsi512_ps(
       _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
 }
+static inline V TimesPowerOfTwo(V x, V n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+static inline V RoundBf16(V x) {
+  const __m512i bits = _mm512_castps_si512(x.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 kept =
+      _mm512_cmp_ps_mask(_mm512_abs_ps(x.v), _mm512_set1_ps(0x1p-50f), _CMP_GE_OQ);
+  return {_mm512_castsi512_ps(
+      _mm512_maskz_and_epi32(kept, rounded, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000))))};
+}
+static inline void StoreBf16(uint16_t* p, V x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(x.v), 16)));
+}
 static inline V ZeroWhereLess(V a, V limit, V result) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, limit.v, _CMP_GE_OQ), result.v)};
 }
 static inline V KeepFirst(V a, int count, V other) {
   return {_mm512_mask_mov_ps(other.v, static_cast<__mmask16>((1u << count) - 1), a.v)};
 }
-static inline void StoreInt8(int8_t* p, V a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a.v)));
-}
-// The sum of 32 int8. sad sums eight unsigned bytes each.
-static inline int32_t SumInt8(const int8_t* p) {
-  const __m256i biased = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
-                                          _mm256_set1_epi8(-128));
-  const __m256i four = _mm256_sad_epu8(biased, _mm256_setzero_si256());
+static inline int32_t StoreGroup(int8_t* p, V low, V high) {
+  const __m256i q = _mm256_inserti128_si256(
+      _mm256_castsi128_si256(_mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(low.v))),
+      _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(high.v)), 1);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), q);
+  // sad sums eight unsigned bytes each.
+  const __m256i four =
+      _mm256_sad_epu8(_mm256_xor_si256(q, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
   const __m128i two =
       _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;

@@ -113,6 +113,22 @@ static inline V PowerOfTwo(V n) {
   }
   return r;
 }
+// x * 2^n for integral n, where neither n nor the result leaves the normal range.
+static inline V TimesPowerOfTwo(V x, V n) { return Mul(x, PowerOfTwo(n)); }
+// To bfloat16's eight significant bits, ties to even; magnitudes below 2^-50 become +0.
+static inline V RoundBf16(V a) {
+  for (float& x : a.lane) {
+    const uint32_t bits = BitsOfFloat(x);
+    const float magnitude = FloatOfBits(bits & 0x7fffffff);
+    x = magnitude >= 0x1p-50f ? FloatOfBits((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000)
+                              : 0.0f;
+  }
+  return a;
+}
+// Drops the lower sixteen bits.
+static inline void StoreBf16(uint16_t* p, V a) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint16_t>(BitsOfFloat(a.lane[i]) >> 16);
+}
 // result where a >= limit, +0 elsewhere (NaN included).
 static inline V ZeroWhereLess(V a, V limit, V result) {
   V r;
@@ -133,7 +149,10 @@ static inline void StoreInt8(int8_t* p, V a) {
                                              : static_cast<int8_t>(-128);
   }
 }
-static inline int32_t SumInt8(const int8_t* p) {
+// Stores 32 numbers so and returns their sum.
+static inline int32_t StoreGroup(int8_t* p, V low, V high) {
+  StoreInt8(p, low);
+  StoreInt8(p + 16, high);
   int32_t sum = 0;
   for (int i = 0; i < 32; ++i) sum += p[i];
   return sum;

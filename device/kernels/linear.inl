@@ -34,17 +34,19 @@ static inline V BroadcastFloat(const uint8_t* p) {
   return Set1(value);
 }
 
-// S strips times the T rows of the tile of activations at `rows`.
+// S strips times T rows of a tile of `tile_rows` rows of activations; `rows` is the tile at its
+// first row. In quads the T rows are all rows of the tile.
 template <Form F, bool Unpacked, int S, int T>
 static inline __attribute__((always_inline)) void QuantisedTile(const Strip* strips,
-                                                                const uint8_t* rows, int64_t groups,
+                                                                const uint8_t* rows, int row,
+                                                                int tile_rows, int64_t groups,
                                                                 V (&y)[S][T]) {
 #pragma GCC unroll 4
   for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) y[s][t] = Zero();
   }
-  for (int64_t g = 0; g < groups; ++g, rows += T * kGroupRowBytes) {
+  for (int64_t g = 0; g < groups; ++g, rows += tile_rows * kGroupRowBytes) {
     I dots[S][T];
     const uint8_t* weights[S];
 #pragma GCC unroll 4
@@ -53,9 +55,11 @@ static inline __attribute__((always_inline)) void QuantisedTile(const Strip* str
       weights[s] = Unpacked ? strips[s].panel + g * 512 : tile;
       if (!Unpacked) PrefetchTile<F>(tile + kPrefetchBytes);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) dots[s][t] = StartOf<F>(rows + (40 * T) + t * 4);
+      for (int t = 0; t < T; ++t) {
+        dots[s][t] = StartOf<F>(rows + 40 * tile_rows + (row + t) * 4);
+      }
     }
-    Dots<F, Unpacked, S, T>(weights, rows, dots);
+    Dots<F, Unpacked, S, T>(weights, rows + row * 32, dots);
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
       const uint16_t* half = reinterpret_cast<const uint16_t*>(
@@ -64,9 +68,9 @@ static inline __attribute__((always_inline)) void QuantisedTile(const Strip* str
       const V m = F == Form::kW4Min ? LoadHalf(half + 16) : Zero();
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
-        const uint8_t* row = rows + 32 * T + t * 4;
-        y[s][t] = Fma(ToFloat(dots[s][t]), Mul(d, BroadcastFloat(row)), y[s][t]);
-        if (F == Form::kW4Min) y[s][t] = Fma(m, BroadcastFloat(row + 4 * T), y[s][t]);
+        const uint8_t* scale = rows + 32 * tile_rows + (row + t) * 4;
+        y[s][t] = Fma(ToFloat(dots[s][t]), Mul(d, BroadcastFloat(scale)), y[s][t]);
+        if (F == Form::kW4Min) y[s][t] = Fma(m, BroadcastFloat(scale + 4 * tile_rows), y[s][t]);
       }
     }
   }
@@ -128,8 +132,13 @@ static void RunTile(const Strip* strips, int64_t strip, const Activations& in, i
     FloatTile<F, S, T>(strips, in, row, y);
   } else {
     const int64_t groups = in.cols / kGroupCols;
-    QuantisedTile<F, P == Path::kPanel, S, T>(strips, in.tiles + row * groups * kGroupRowBytes,
-                                              groups, y);
+    const int64_t tile = row / kTileRows * kTileRows;
+    const int first = kTileRows == kRegisterRows ? 0 : static_cast<int>(row - tile);
+    const int tile_rows = kTileRows == kRegisterRows   ? T
+                          : in.rows - tile < kTileRows ? static_cast<int>(in.rows - tile)
+                                                       : kTileRows;
+    QuantisedTile<F, P == Path::kPanel, S, T>(strips, in.tiles + tile * groups * kGroupRowBytes,
+                                              first, tile_rows, groups, y);
   }
   for (int t = 0; t < T; ++t) {
     if constexpr (Gated) {
@@ -151,24 +160,32 @@ static inline void RunRest(const Strip* strips, int64_t strip, const Activations
   }
 }
 
-// All rows, in tiles of kTileRows and a rest.
+// All rows, in tiles of kRegisterRows and a rest.
 template <Form F, Path P, bool Gated, int S>
 static void RunRows(const Strip* strips, int64_t strip, const Activations& in, const Output& out) {
   int64_t row = 0;
-  for (; row + kTileRows <= in.rows; row += kTileRows) {
-    RunTile<F, P, Gated, S, kTileRows>(strips, strip, in, row, out);
+  for (; row + kRegisterRows <= in.rows; row += kRegisterRows) {
+    RunTile<F, P, Gated, S, kRegisterRows>(strips, strip, in, row, out);
   }
   if (row < in.rows) {
-    RunRest<F, P, Gated, S, kTileRows - 1>(strips, strip, in, row, in.rows - row, out);
+    RunRest<F, P, Gated, S, kRegisterRows - 1>(strips, strip, in, row, in.rows - row, out);
   }
 }
 
+// Levels with kMatrixTiles (matrix_amx.inl): strip `strip` of all rows from panels, and what
+// follows the last of them.
 template <Form F, bool Gated, int S>
-static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
-                      bool panels, uint8_t* scratch) {
-  if constexpr (F == Form::kF32 || F == Form::kF16 || F == Form::kBF16) {
-    RunRows<F, Path::kFloat, Gated, S>(strips, strip, in, out);
-  } else if (panels) {
+static void RunMatrixStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
+                            uint8_t* scratch);
+static inline void ReleaseTiles();
+
+// From panels: both strips are unpacked into `scratch` first.
+template <Form F, bool Gated, int S>
+static void RunPanels(Strip* strips, int64_t strip, const Activations& in, const Output& out,
+                      uint8_t* scratch) {
+  if constexpr (kMatrixTiles) {
+    RunMatrixStrips<F, Gated, S>(strips, strip, in, out, scratch);
+  } else {
     const int64_t groups = in.cols / kGroupCols;
     // The strips that come next arrive while these are multiplied.
     const int64_t ahead = (Gated ? 1 : S) * strips[0].bytes;
@@ -182,6 +199,16 @@ static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const
       strips[s].panel = panel;
     }
     RunRows<F, Path::kPanel, Gated, S>(strips, strip, in, out);
+  }
+}
+
+template <Form F, bool Gated, int S>
+static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
+                      bool panels, uint8_t* scratch) {
+  if constexpr (F == Form::kF32 || F == Form::kF16 || F == Form::kBF16) {
+    RunRows<F, Path::kFloat, Gated, S>(strips, strip, in, out);
+  } else if (panels) {
+    RunPanels<F, Gated, S>(strips, strip, in, out, scratch);
   } else {
     RunRows<F, Path::kPacked, Gated, S>(strips, strip, in, out);
   }
@@ -198,10 +225,12 @@ static void LinearOf(const PackedView& weight, int64_t begin, int64_t end, const
   // Packed weights come from memory, where one stream is best; unpacked and plain ones are used by
   // many rows, where two strips share each activation that is loaded.
   constexpr bool kPlain = F == Form::kF32 || F == Form::kF16 || F == Form::kBF16;
-  const bool pairs = kTileStrips == 2 && (panels || (kPlain && in.rows >= kTileRows));
-  for (; pairs && strip + 2 <= end; strip += 2) {
-    Strip pair[2] = {StripOf(weight, strip), StripOf(weight, strip + 1)};
-    RunStrips<F, false, 2>(pair, strip, in, out, panels, scratch);
+  if constexpr (kTileStrips == 2) {
+    const bool pairs = kPlain ? in.rows >= kRegisterRows : panels;
+    for (; pairs && strip + 2 <= end; strip += 2) {
+      Strip pair[2] = {StripOf(weight, strip), StripOf(weight, strip + 1)};
+      RunStrips<F, false, 2>(pair, strip, in, out, panels, scratch);
+    }
   }
   for (; strip < end; ++strip) {
     Strip one = StripOf(weight, strip);
@@ -246,6 +275,9 @@ static void Linear(const PackedView& weight, int64_t begin, int64_t end, const A
 #define BATON_CALL(F) LinearOf<F>(weight, begin, end, in, out, panels, scratch)
   BATON_FOR_EACH_FORM(BATON_CALL)
 #undef BATON_CALL
+  if constexpr (kMatrixTiles) {
+    if (panels) ReleaseTiles();
+  }
 }
 
 static void Gated(const PackedView& gate, const PackedView& up, int64_t begin, int64_t end,
@@ -254,4 +286,7 @@ static void Gated(const PackedView& gate, const PackedView& up, int64_t begin, i
 #define BATON_CALL(F) GatedOf<F>(gate, up, begin, end, in, out, panels, scratch)
   BATON_FOR_EACH_FORM(BATON_CALL)
 #undef BATON_CALL
+  if constexpr (kMatrixTiles) {
+    if (panels) ReleaseTiles();
+  }
 }

@@ -73,7 +73,9 @@ class ItemRows {
             g.head_dim,
             g.value_dim(),
             g.latent_dim > 0,
-            g.dtype == DType::kF16};
+            g.dtype == DType::kF32   ? KvNumber::kF32
+            : g.dtype == DType::kF16 ? KvNumber::kF16
+                                     : KvNumber::kBF16};
   }
 
  private:
@@ -104,6 +106,15 @@ void MergeSpan(const KernelTable& table, const SoftmaxState& span, int32_t rows,
     table.merge(into.highest + r, into.sum + r, into.values + r * padded, span.highest[r],
                 span.sum[r], span.values + r * padded, padded);
   }
+}
+
+// Scratch of attend_span (kernel_table.h).
+size_t TileBytes(const KvGeometry& g, int64_t rows) {
+  const int64_t count = (rows + 15) / 16 * 16;
+  int64_t bytes =
+      int64_t{kTileKeys} * 4 * (Padded(g.head_dim) + Padded(g.value_dim())) + 64 * count;
+  if (g.dtype == DType::kBF16) bytes += 4 * count * ((g.head_dim + 31) / 32 * 32) + 8192;
+  return static_cast<size_t>(bytes);
 }
 
 // Everything that the members of one run share.
@@ -193,14 +204,13 @@ void RunAttention(const AttentionArgs& args, int32_t row_block, CpuContext& cpu)
   int64_t rows_max = 0;
   for (const Item& item : items) rows_max = std::max<int64_t>(rows_max, item.row_count);
   rows_max *= args.query_heads / g.kv_heads;
-  const Plan plan{
-      args,
-      items,
-      padded,
-      rows_max,
-      StateFloats(rows_max, padded),
-      static_cast<size_t>(int64_t{kTileKeys} * 4 * (Padded(g.head_dim) + padded) + 64 * rows_max),
-      std::vector<float>(args.sinks != nullptr ? padded : 0)};
+  const Plan plan{args,
+                  items,
+                  padded,
+                  rows_max,
+                  StateFloats(rows_max, padded),
+                  TileBytes(g, rows_max),
+                  std::vector<float>(args.sinks != nullptr ? padded : 0)};
   std::atomic<int64_t> next[2] = {0, 0};
   const int64_t states = items.back().state_begin + items.back().spans;
   const int64_t count = static_cast<int64_t>(items.size());

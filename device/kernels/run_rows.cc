@@ -101,8 +101,9 @@ void RunAppendKv(const AppendKvArgs& args, CpuContext& cpu) {
         Scatter(g, key, value, slot, args.kv.keys(block), args.kv.values(block));
         return;
       }
-      cpu.table.to_half(key, cols, half.data());
-      if (!latent) cpu.table.to_half(value, cols, half.data() + cols);
+      const auto round = g.dtype == DType::kF16 ? cpu.table.to_half : cpu.table.to_bfloat;
+      round(key, cols, half.data());
+      if (!latent) round(value, cols, half.data() + cols);
       Scatter(g, half.data(), half.data() + cols, slot, args.kv.keys(block), args.kv.values(block));
     });
   });

@@ -55,7 +55,7 @@ TEST_F(KernelSet, AnUnknownLevelNamesTheKnownOnes) {
 }
 
 TEST_F(KernelSet, ALevelThatTheCpuLacksNamesTheAvailableOnes) {
-  for (const std::string isa : {"avx2", "avxvnni", "avx512vnni"}) {
+  for (const std::string isa : {"avx2", "avxvnni", "avx512vnni", "amx"}) {
     const std::vector<std::string> available = AvailableIsaLevels();
     if (std::find(available.begin(), available.end(), isa) != available.end()) continue;
     const absl::Status status = ChooseKernels(isa).status();

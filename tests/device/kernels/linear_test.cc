@@ -10,7 +10,7 @@
 namespace baton::device::kernels {
 namespace {
 
-constexpr int64_t kMaxRows = 13;  // more than two tiles of any ISA
+constexpr int64_t kMaxRows = 35;  // more than two tiles of any ISA
 
 struct Shape {
   DType dtype;

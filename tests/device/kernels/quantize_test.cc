@@ -28,7 +28,8 @@ Quantised Quantise(const KernelTable& table, const std::vector<float>& x, int ro
   for (size_t g = 0; g < groups; ++g) {
     const uint8_t* group = tile.data() + g * kGroupRowBytes * tile_rows;
     for (int quad = 0; quad < 8; ++quad) {
-      std::memcpy(result.q.data() + g * 32 + quad * 4, group + (quad * tile_rows + row) * 4, 4);
+      const int at = table.row_major ? row * 32 + quad * 4 : (quad * tile_rows + row) * 4;
+      std::memcpy(result.q.data() + g * 32 + quad * 4, group + at, 4);
     }
     std::memcpy(&result.scale[g], group + 32 * tile_rows + 4 * row, 4);
     std::memcpy(&result.scaled_sum[g], group + 36 * tile_rows + 4 * row, 4);
@@ -91,7 +92,7 @@ TEST(Quantize, BitsAreTheSameOnEveryIsaInAnyRowOfATile) {
   const std::vector<float> x = RandomFloats(2, 32 * 64);
   const Quantised scalar = Quantise(*AllTables().back(), x);
   for (const KernelTable* table : AllTables()) {
-    for (const int tile_rows : {1, 3, 6}) {
+    for (const int tile_rows : {1, 3, 6, 16}) {
       const Quantised result = Quantise(*table, x, tile_rows - 1, tile_rows);
       EXPECT_EQ(result.q, scalar.q) << table->isa;
       EXPECT_TRUE(SameBits(result.scale, scalar.scale)) << table->isa;

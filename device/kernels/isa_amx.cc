@@ -1,0 +1,65 @@
+// All inner loops at ISA level "amx": AVX-512 VNNI, and the matrix unit
+// where rows are many. Compiled with that level's flags, so it includes
+// nothing but intrinsics, plain data and its own .inl files: an inline function of a library
+// compiled here could be linked for a CPU that cannot run it.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "device/kernels/kernel_table.h"
+
+namespace baton::device::kernels {
+namespace {
+
+// Rows in a tile of activations and in registers, strips that a tile of the output spans, the order
+// of a tile's bytes, and whether the CPU multiplies whole tiles (matrix_*.inl).
+constexpr int kTileRows = 16;
+constexpr int kRegisterRows = 4;
+constexpr int kTileStrips = 2;
+constexpr bool kRowMajor = true;
+constexpr bool kMatrixTiles = true;
+
+// Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
+// the registers hold.
+constexpr int kAttentionRows = 4;
+constexpr int kAttentionVectors = 4;
+constexpr int kBf16Vectors = 2;  // half of them hold even, half odd sums
+
+// The order matters.
+// clang-format off
+#include "device/kernels/lanes_avx512.inl"
+#include "device/kernels/dots_avx512.inl"
+#include "device/kernels/float_ops.inl"
+#include "device/kernels/linear.inl"
+#include "device/kernels/matrix_amx.inl"
+#include "device/kernels/attention_bf16.inl"
+#include "device/kernels/attention.inl"
+#include "device/kernels/attention_amx.inl"
+// clang-format on
+
+constexpr KernelTable kTable = {
+    .isa = "amx",
+    .tile_rows = kTileRows,
+    .row_major = kRowMajor,
+    .panel_rows_min = 24,
+    .rms_norm = RmsNorm,
+    .quantize = Quantize,
+    .linear = Linear,
+    .gated = Gated,
+    .silu_times = SiluTimesMany,
+    .clamped_swiglu = ClampedSwigluMany,
+    .add_scaled = AddScaled,
+    .rope = Rope,
+    .to_half = ToHalf,
+    .to_bfloat = ToBfloat,
+    .attend_span = AttendSpan,
+    .merge = Merge,
+    .finish = Finish,
+    .exp = ExpMany,
+};
+
+}  // namespace
+
+extern const KernelTable* const kAmxTable;
+const KernelTable* const kAmxTable = &kTable;
+
+}  // namespace baton::device::kernels
