@@ -1,7 +1,6 @@
 #include "models/checkpoint.h"
 
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "models/gguf/fingerprint.h"
 
 namespace baton::models {
 namespace {
@@ -46,12 +46,6 @@ device::DType ToDType(GgmlType type) {
   }
   return device::DType::kF32;  // unreachable: GetTensor refuses every other number
 }
-
-// A part of a file that Fingerprint covers.
-struct Extent {
-  absl::Span<const uint8_t> header;
-  absl::Span<const uint8_t> data;
-};
 
 }  // namespace
 
@@ -193,46 +187,13 @@ absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::s
 }
 
 uint64_t Checkpoint::Fingerprint() const {
-  std::vector<Extent> extents;
-  if (gguf_ != nullptr) {
-    const uint64_t split = gguf_->header_bytes();
-    extents.push_back({gguf_->bytes().subspan(0, split), gguf_->bytes().subspan(split)});
-  }
+  if (gguf_ != nullptr) return models::Fingerprint(*gguf_);
+  std::vector<FileExtents> files;
   for (const auto& shard : shards_) {
     const uint64_t split = shard->header_bytes();
-    extents.push_back({shard->bytes().subspan(0, split), shard->bytes().subspan(split)});
+    files.push_back({shard->bytes().subspan(0, split), shard->bytes().subspan(split)});
   }
-  // The streaming state is large; the heap keeps it off a small stack.
-  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                        XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  if (hf_config_ != nullptr) {
-    XXH3_64bits_update(state.get(), hf_config_->text().data(), hf_config_->text().size());
-  }
-  uint64_t data_bytes = 0;
-  for (const Extent& extent : extents) {
-    XXH3_64bits_update(state.get(), extent.header.data(), extent.header.size());
-    const uint64_t size = extent.header.size() + extent.data.size();
-    XXH3_64bits_update(state.get(), &size, sizeof(size));
-    data_bytes += extent.data.size();
-  }
-  constexpr uint64_t kSamples = 64, kSampleBytes = 4096;
-  for (uint64_t i = 0; i < kSamples; ++i) {
-    // Evenly from the first byte to the last; i * data_bytes cannot overflow for any file that
-    // exists.
-    const uint64_t span = data_bytes > kSampleBytes ? data_bytes - kSampleBytes : 0;
-    uint64_t at = span * i / (kSamples - 1), left = kSampleBytes;
-    for (const Extent& extent : extents) {
-      if (at < extent.data.size() && left > 0) {
-        const uint64_t bytes = std::min<uint64_t>(left, extent.data.size() - at);
-        XXH3_64bits_update(state.get(), extent.data.data() + at, bytes);
-        left -= bytes;
-        at = extent.data.size();
-      }
-      at -= extent.data.size();
-    }
-  }
-  return XXH3_64bits_digest(state.get());
+  return models::Fingerprint(hf_config_->text(), files);
 }
 
 }  // namespace baton::models

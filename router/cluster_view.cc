@@ -49,11 +49,12 @@ std::string ClusterSnapshot::Missing(bool prefill_needed) const {
 }
 
 ClusterView::ClusterView(absl::Duration node_timeout, const Clock& clock, CacheIndex& caches,
-                         ClientFactory factory)
+                         ClientFactory factory, std::optional<uint64_t> model_fingerprint)
     : node_timeout_(node_timeout),
       clock_(clock),
       caches_(caches),
       factory_(std::move(factory)),
+      model_fingerprint_(model_fingerprint),
       snapshot_(std::make_shared<const ClusterSnapshot>()) {}
 
 ClusterView::~ClusterView() { LoseAll(); }
@@ -74,6 +75,7 @@ void ClusterView::LoseAll() {
 
 absl::StatusOr<uint64_t> ClusterView::Join(const v1::NodeHello& hello) {
   BATON_RETURN_IF_ERROR(CheckHello(hello));
+  if (model_fingerprint_) BATON_RETURN_IF_ERROR(CheckModel(hello, *model_fingerprint_));
   BATON_ASSIGN_OR_RETURN(std::shared_ptr<NodeClient> client, factory_(hello));
   std::shared_ptr<NodeClient> replaced;
   uint64_t registration = 0;

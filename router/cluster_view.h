@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -54,15 +55,16 @@ class ClusterView {
       std::function<absl::StatusOr<std::shared_ptr<NodeClient>>(const v1::NodeHello& hello)>;
 
   // A node silent for `node_timeout` is gone. `clock` and `caches`, which hears of what nodes have
-  // cached, must outlive the view.
+  // cached, must outlive the view. Nodes of another model than that of `model_fingerprint` are
+  // refused; nullopt: the first node decides.
   ClusterView(absl::Duration node_timeout, const Clock& clock, CacheIndex& caches,
-              ClientFactory factory);
+              ClientFactory factory, std::optional<uint64_t> model_fingerprint = std::nullopt);
   ~ClusterView();
 
   // Registers a node and returns the number of its registration. A node of the same name is
   // replaced: the newcomer has the newer incarnation. InvalidArgument for a hello that is not
-  // complete, FailedPrecondition naming the field in which it differs from the nodes that are
-  // there.
+  // complete, FailedPrecondition naming the field in which it differs from the router or from the
+  // nodes that are there.
   absl::StatusOr<uint64_t> Join(const v1::NodeHello& hello) ABSL_LOCKS_EXCLUDED(mutex_);
   // NotFound when the registration has ended: the node was silent for too long or was replaced.
   absl::Status Report(uint64_t registration, const v1::NodeLoad& load) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -94,6 +96,7 @@ class ClusterView {
   const Clock& clock_;
   CacheIndex& caches_;
   const ClientFactory factory_;
+  const std::optional<uint64_t> model_fingerprint_;
   mutable Mutex mutex_;
   uint64_t next_registration_ ABSL_GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, Registration> registrations_ ABSL_GUARDED_BY(mutex_);
@@ -108,5 +111,8 @@ absl::Status CheckHello(const v1::NodeHello& hello);
 // OK when two nodes may hand keys and values to each other; otherwise FailedPrecondition naming the
 // first field that differs, with both values.
 absl::Status CheckCompatible(const v1::NodeHello& hello, const v1::NodeHello& other);
+// OK when the node computes with the model whose tokenizer the router uses; otherwise
+// FailedPrecondition with both fingerprints.
+absl::Status CheckModel(const v1::NodeHello& hello, uint64_t model_fingerprint);
 
 }  // namespace baton::router

@@ -1,6 +1,7 @@
 // What a node must say of itself, and in what two nodes must agree.
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "router/cluster_view.h"
 
 namespace baton::router {
@@ -62,9 +63,19 @@ absl::Status CheckCompatible(const v1::NodeHello& hello, const v1::NodeHello& ot
   }
   if (a.dtype() != b.dtype()) return Differs("layout.dtype", a.dtype(), b.dtype(), id);
   if (a.model_fingerprint() != b.model_fingerprint()) {
-    return Differs("layout.model_fingerprint", a.model_fingerprint(), b.model_fingerprint(), id);
+    return Differs("layout.model_fingerprint", absl::StrFormat("%016x", a.model_fingerprint()),
+                   absl::StrFormat("%016x", b.model_fingerprint()), id);
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckModel(const v1::NodeHello& hello, uint64_t model_fingerprint) {
+  if (hello.layout().model_fingerprint() == model_fingerprint) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("layout.model_fingerprint differs: this node's model \"%s\" has %016x, the "
+                      "router's model has "
+                      "%016x: start both with the same file",
+                      hello.model_name(), hello.layout().model_fingerprint(), model_fingerprint));
 }
 
 }  // namespace baton::router

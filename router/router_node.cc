@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
+#include "models/gguf/fingerprint.h"
 #include "models/gguf/gguf_file.h"
 #include "router/candidates.h"
 #include "server/tls.h"
@@ -38,10 +39,9 @@ Admission::Limits LimitsOf(const v1::RouterConfig& config) {
           .window = absl::Milliseconds(admission.dispatch_window_ms())};
 }
 
-absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
-  BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(path));
-  BATON_ASSIGN_OR_RETURN(const std::string architecture, file->GetString("general.architecture"));
-  return file->GetInt(absl::StrCat(architecture, ".context_length"));
+absl::StatusOr<int64_t> ReadContextLength(const models::GgufFile& file) {
+  BATON_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
+  return file.GetInt(absl::StrCat(architecture, ".context_length"));
 }
 
 }  // namespace
@@ -71,7 +71,9 @@ absl::Status RouterNode::LoadModel() {
   }
   BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::FromGguf(config_.model()));
   grammars_ = std::make_unique<GrammarCheck>(*tokenizer_);
-  BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(config_.model()));
+  BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(config_.model()));
+  BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(*file));
+  model_fingerprint_ = models::Fingerprint(*file);
   return absl::OkStatus();
 }
 
@@ -86,7 +88,8 @@ void RouterNode::MakeCluster() {
         arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
         return std::make_shared<NodeClient>(
             grpc::CreateCustomChannel(hello.address(), credentials, arguments), &open_calls_);
-      });
+      },
+      model_fingerprint_);
 }
 
 absl::Status RouterNode::Listen(const HttpLimits& limits) {
@@ -119,10 +122,6 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   registry_ = std::make_unique<RegistryService>(*cluster_);
   sweep_ = std::make_unique<boost::asio::steady_timer>(loops_->first());
   poke_ = std::make_unique<boost::asio::steady_timer>(loops_->first());
-  boost::asio::post(loops_->first(), [this] {
-    ScheduleSweep();
-    SchedulePoke();
-  });
   const server::TlsOptions tls = TlsOf(config_);
   BATON_ASSIGN_OR_RETURN(
       cluster_grpc_, server::GrpcServer::Start(config_.cluster_listen(), tls, {registry_.get()}));
@@ -136,16 +135,24 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   BATON_ASSIGN_OR_RETURN(
       http_, HttpListener::Start(*context_, *api_, http_limits, config_.host(), config_.port()));
   cluster_grpc_->SetServing(true);
-  public_grpc_->SetServing(true);
+  public_grpc_->SetServing(false);  // until there are nodes
+  boost::asio::post(loops_->first(), [this] {
+    Sweep();
+    SchedulePoke();
+  });
   return absl::OkStatus();
 }
 
-void RouterNode::ScheduleSweep() {
+void RouterNode::Sweep() {
   cluster_->ExpireSilent();
+  const bool ready = !admission_.draining() &&
+                     cluster_->snapshot()->Missing(context_->NeedsPrefillNodes()).empty();
+  if (ready != public_serving_) public_grpc_->SetServing(ready);
+  public_serving_ = ready;
   const int interval_ms = std::clamp(config_.node_timeout_ms() / 5, 20, 250);
   sweep_->expires_after(std::chrono::milliseconds(interval_ms));
   sweep_->async_wait([this](const boost::system::error_code& error) {
-    if (!error) ScheduleSweep();
+    if (!error) Sweep();
   });
 }
 

@@ -44,7 +44,8 @@ class RouterNode {
   absl::Status LoadModel();
   absl::Status Listen(const HttpLimits& limits);
   void MakeCluster();
-  void ScheduleSweep();
+  // Several times in node_timeout_ms: drops silent nodes and tells the public health service.
+  void Sweep();
   // While requests wait, tries again to let some begin.
   void SchedulePoke();
   // Ends the requests that still run, so that each client is told.
@@ -54,6 +55,7 @@ class RouterNode {
   std::unique_ptr<models::text::Tokenizer> tokenizer_;
   std::unique_ptr<GrammarCheck> grammars_;
   int64_t model_context_length_ = 0;
+  uint64_t model_fingerprint_ = 0;
   SystemRng rng_;
   OpenCalls open_calls_;
   RouterMetrics metrics_;
@@ -72,6 +74,7 @@ class RouterNode {
   std::unique_ptr<server::GrpcServer> public_grpc_;
   std::unique_ptr<server::GrpcServer> cluster_grpc_;
   std::shared_ptr<HttpListener> http_;
+  bool public_serving_ = false;  // on the first loop
   bool stopped_ = false;
   bool ended_in_time_ = true;
 };

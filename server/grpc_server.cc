@@ -5,6 +5,7 @@
 #include <grpcpp/server_builder.h>
 
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -59,11 +60,11 @@ void GrpcServer::SetServing(bool serving) {
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
-  if (server_ == nullptr) return;
+  // Kept until the destructor: other threads may still report on health.
+  if (server_ == nullptr || std::exchange(shut_down_, true)) return;
   server_->Shutdown(std::chrono::system_clock::now() +
                     std::chrono::milliseconds(absl::ToInt64Milliseconds(timeout)));
   server_->Wait();
-  server_.reset();
 }
 
 grpc::ChannelArguments InternalChannelArguments() {

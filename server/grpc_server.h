@@ -23,15 +23,17 @@ class GrpcServer {
 
   // The bound address with the real port.
   const std::string& address() const { return address_; }
-  // grpc.health.v1 status of the whole server and of each service.
+  // grpc.health.v1 status of the whole server and of each service. Thread-safe; without effect
+  // after Shutdown.
   void SetServing(bool serving);
-  // Refuses new calls, waits `timeout` for running ones, then cancels them.
+  // Refuses new calls, waits `timeout` for running ones, then cancels them. Idempotent.
   void Shutdown(absl::Duration timeout);
 
  private:
   GrpcServer() = default;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
+  bool shut_down_ = false;
 };
 
 // Channel arguments for calls between processes: keepalive, message sizes, no retries.

@@ -80,6 +80,12 @@ class ClusterCommands(unittest.TestCase):
 
 
 class OfflineCommands(unittest.TestCase):
+    def test_an_unknown_command_is_named_with_those_that_there_are(self):
+        code, _, errors = baton("serv")
+        self.assertEqual(code, 2)
+        self.assertIn("'serv'", errors)
+        self.assertIn("serve", errors.replace("'serv'", ""))
+
     def start(self, name, arguments):
         process = Process(name, arguments)
         self.addCleanup(process.kill)  # also when the test fails

@@ -62,7 +62,7 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
     v1::NodeRole role = v1::NODE_ROLE_PREFILL;
     std::string node_id;
     uint64_t incarnation = 1;
-    uint64_t fingerprint = 77;
+    uint64_t fingerprint = 0;  // RouterFixture: 0 means that of its own model
     std::string version = "test";
     int32_t block_tokens = 32;
     int64_t context_length = 512;

@@ -116,6 +116,25 @@ TEST_F(ClusterViewTest, ANewIncarnationReplacesTheOldOneWhoseEndNoLongerMatters)
   EXPECT_EQ(view_.snapshot()->prefill.size(), 0u);
 }
 
+TEST(ClusterViewModelTest, ANodeOfAnotherModelThanTheRoutersIsRefusedEvenWhenItIsTheFirst) {
+  OpenCalls calls;
+  ManualClock clock;
+  CacheIndex caches{1000};
+  ClusterView view(
+      absl::Milliseconds(1000), clock, caches,
+      [&](const v1::NodeHello& hello) {
+        return std::make_shared<NodeClient>(
+            grpc::CreateChannel(hello.address(), grpc::InsecureChannelCredentials()), &calls);
+      },
+      /*model_fingerprint=*/7);
+  v1::NodeHello other = Hello("p", v1::NODE_ROLE_PREFILL);
+  other.mutable_layout()->set_model_fingerprint(8);
+  const absl::Status status = view.Join(other).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("layout.model_fingerprint differs"), std::string::npos) << status;
+  EXPECT_TRUE(view.Join(Hello("p", v1::NODE_ROLE_PREFILL)).ok());
+}
+
 TEST_F(ClusterViewTest, ANodeWithAnotherModelMayReplaceItselfWhenItIsAlone) {
   ASSERT_TRUE(view_.Join(Hello("p", v1::NODE_ROLE_PREFILL)).ok());
   v1::NodeHello other = Hello("p", v1::NODE_ROLE_PREFILL, 2);

@@ -2,6 +2,7 @@
 #include "router/inference_service.h"
 
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 
 #include "tests/router/router_fixture.h"
@@ -47,6 +48,42 @@ TEST_F(InferenceServiceTest, StreamsTokensTextReasonAndUsage) {
   EXPECT_EQ(chunks.back().finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_EQ(chunks.back().usage().completion_tokens(), 4);
   EXPECT_FALSE(chunks.front().has_usage());
+}
+
+// What grpc.health.v1 says of the whole server, as the first field of its answer: 1 SERVING, 2
+// NOT_SERVING; 0 where the call failed. The messages are written by hand, as Debian has no code for
+// them.
+int HealthOf(const std::string& address) {
+  grpc::GenericStub stub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  grpc::CompletionQueue queue;
+  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check",
+                                    grpc::ByteBuffer(nullptr, 0), &queue);
+  call->StartCall();
+  grpc::ByteBuffer reply;
+  grpc::Status status;
+  call->Finish(&reply, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  grpc::Slice bytes;
+  if (!status.ok() || !reply.DumpToSingleSlice(&bytes).ok() || bytes.size() != 2) return 0;
+  return bytes.begin()[1];
+}
+
+TEST_F(InferenceServiceTest, HealthFollowsTheNodesAndTheDrain) {
+  StartRouter();
+  EXPECT_EQ(HealthOf(router->grpc_address()), 2);
+  prefill = AddPrefill();
+  decode = AddDecode();
+  EXPECT_TRUE(Eventually([&] { return HealthOf(router->grpc_address()) == 1; }));
+  decode->Leave();
+  EXPECT_TRUE(Eventually([&] { return HealthOf(router->grpc_address()) == 2; }));
+  AddNode({.role = v1::NODE_ROLE_DECODE, .node_id = "d0", .incarnation = 2});
+  EXPECT_TRUE(Eventually([&] { return HealthOf(router->grpc_address()) == 1; }));
+  router->StartDraining();
+  EXPECT_EQ(HealthOf(router->grpc_address()), 2);
 }
 
 TEST_F(InferenceServiceTest, ChatsAndSeveralAnswersWorkAsOverHttp) {

@@ -219,6 +219,23 @@ TEST_F(NodeFailureTest, AnAnswerWaitsForANodeThatComesBack) {
   EXPECT_EQ(StreamedText(client.Read().body), "Hello world");
 }
 
+TEST_F(NodeFailureTest, ALoneNodeThatFailsOnceIsAskedAgain) {
+  StartCluster();
+  for (fakes::FakeNode* node : {prefill, decode}) {
+    // One token needs no decode node, several need both.
+    for (const int max_tokens : {1, 5}) {
+      if (node == decode && max_tokens == 1) continue;
+      const int before = node->calls();
+      node->SetScript(Failing(kGone, /*failures=*/1));
+      const RawReply reply = Ask(
+          "/v1/completions", absl::StrCat("{\"prompt\":\"x\",\"max_tokens\":", max_tokens, "}"));
+      EXPECT_EQ(reply.status, 200) << reply.body;
+      EXPECT_EQ(TextOf(reply), std::string("Hello").substr(0, max_tokens));
+      EXPECT_EQ(node->calls() - before, 2);
+    }
+  }
+}
+
 TEST_F(NodeFailureTest, WithoutAnotherNodeTheStreamEndsOnceWithAnErrorEvent) {
   config.set_failover_wait_ms(200);
   StartCluster();

@@ -2,6 +2,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include "absl/strings/str_format.h"
 #include "tests/router/router_fixture.h"
 
 namespace baton::router {
@@ -26,14 +27,16 @@ TEST_F(RegistryTest, ANodeThatFallsSilentIsGoneWithinTwoSeconds) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
 }
 
-TEST_F(RegistryTest, ANodeOfAnotherModelIsRefusedWithTheFieldsName) {
-  StartCluster();
+TEST_F(RegistryTest, ANodeOfAnotherModelThanTheRoutersIsRefusedWithBothFingerprints) {
+  StartRouter();  // no node is there to compare with
   fakes::FakeNode other({.role = v1::NODE_ROLE_DECODE, .node_id = "d9", .fingerprint = 78}, wire);
   other.Join(router->cluster_address());
   ASSERT_TRUE(Eventually([&] { return !other.join_status().ok(); }));
   EXPECT_EQ(other.join_status().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_NE(other.join_status().error_message().find("layout.model_fingerprint differs"),
-            std::string::npos);
+  const std::string expected =
+      absl::StrFormat("has 000000000000004e, the router's model has %016x", TinyModelFingerprint());
+  EXPECT_NE(other.join_status().error_message().find(expected), std::string::npos)
+      << other.join_status().error_message();
   EXPECT_FALSE(other.accepted());
 }
 

@@ -48,6 +48,7 @@ class RegistryTlsTest : public RouterFixture {
     layout->set_kv_heads(1);
     layout->set_head_dim(1);
     layout->set_block_tokens(32);
+    layout->set_model_fingerprint(TinyModelFingerprint());
     stream->Write(report);
     v1::RouterReply reply;
     const bool accepted = stream->Read(&reply) && reply.accepted();

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "models/gguf/fingerprint.h"
 #include "tests/fakes/tiny_gguf.h"
 
 namespace baton::router {
@@ -52,7 +53,12 @@ void RouterFixture::StartRouter() {
   router = *std::move(started);
 }
 
+uint64_t TinyModelFingerprint() {
+  return models::Fingerprint(**models::GgufFile::Open(TinyModelPath()));
+}
+
 fakes::FakeNode* RouterFixture::AddNode(fakes::FakeNode::Options options) {
+  if (options.fingerprint == 0) options.fingerprint = TinyModelFingerprint();
   nodes.push_back(std::make_unique<fakes::FakeNode>(std::move(options), wire));
   fakes::FakeNode* node = nodes.back().get();
   node->Join(router->cluster_address());

@@ -50,5 +50,6 @@ class RouterFixture : public ::testing::Test {
 
 // Path of the tiny model's file, written once a process.
 const std::string& TinyModelPath();
+uint64_t TinyModelFingerprint();
 
 }  // namespace baton::router
