@@ -187,4 +187,17 @@ void RepackRow(DType from, const uint8_t* row, int64_t cols, DType to, uint8_t* 
   }
 }
 
+StoredTensor Repack(const StoredTensor& stored, std::vector<uint8_t>& memory) {
+  const DType to = RepackedDType(stored);
+  if (to == stored.dtype) return stored;
+  const int64_t from_bytes = RowBytes(stored.dtype, stored.cols);
+  const int64_t to_bytes = RowBytes(to, stored.cols);
+  memory.resize(static_cast<size_t>(stored.rows * to_bytes));
+  for (int64_t row = 0; row < stored.rows; ++row) {
+    RepackRow(stored.dtype, static_cast<const uint8_t*>(stored.data) + row * from_bytes,
+              stored.cols, to, memory.data() + row * to_bytes);
+  }
+  return {to, stored.rows, stored.cols, memory.data()};
+}
+
 }  // namespace baton::device::kernels

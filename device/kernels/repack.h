@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "device/tensor.h"
 
@@ -23,5 +24,8 @@ DType RepackedDType(const StoredTensor& stored);
 
 // A row of `cols` elements in `from` as blocks of `to`, a value of RepackedDType for its tensor.
 void RepackRow(DType from, const uint8_t* row, int64_t cols, DType to, uint8_t* out);
+
+// The whole tensor in RepackedDType; where that is another one, the result lies in `memory`.
+StoredTensor Repack(const StoredTensor& stored, std::vector<uint8_t>& memory);
 
 }  // namespace baton::device::kernels
