@@ -270,7 +270,7 @@ mod tests {
     fn spaces_are_merged_where_the_model_does() {
         assert_eq!(ids(&unigram(false), " a  b "), [2, 2, 3, 2, 2, 4, 2]);
         assert_eq!(ids(&unigram(true), " a  b "), [2, 3, 2, 4]);
-        assert_eq!(ids(&unigram(true), "   "), []);
+        assert!(ids(&unigram(true), "   ").is_empty());
     }
 
     #[test]
