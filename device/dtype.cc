@@ -1,63 +1,44 @@
 #include "device/dtype.h"
 
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
+#include "device/block_formats.h"
 
 namespace baton::device {
 
-int64_t BlockElements(DType dtype) {
-  switch (dtype) {
-    case DType::kQ8_0:
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-      return 32;
-    default:
-      return 1;
-  }
+namespace {
+
+struct Layout {
+  int64_t elements, bytes;  // of a block
+  const char* name;
+};
+
+// By the number of the dtype.
+constexpr Layout kLayouts[] = {{1, 4, "f32"},        {1, 2, "f16"},      {1, 2, "bf16"},
+                               {1, 4, "i32"},        {32, 34, "q8_0"},   {32, 18, "q4_0"},
+                               {32, 20, "q4_1"},     {32, 22, "q5_0"},   {32, 24, "q5_1"},
+                               {256, 84, "q2_k"},    {256, 110, "q3_k"}, {256, 144, "q4_k"},
+                               {256, 176, "q5_k"},   {256, 210, "q6_k"}, {32, 18, "iq4_nl"},
+                               {256, 136, "iq4_xs"}, {32, 17, "mxfp4"},  {32, 21, "int4_zero"}};
+static_assert(std::size(kLayouts) == static_cast<size_t>(StoredFormat::kInt4Zero) + 1);
+
+const Layout& LayoutOf(DType dtype) {
+  BATON_CHECK(static_cast<size_t>(dtype) < std::size(kLayouts), "every DType has a layout");
+  return kLayouts[static_cast<size_t>(dtype)];
 }
 
-int64_t BlockBytes(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-    case DType::kI32:
-      return 4;
-    case DType::kF16:
-    case DType::kBF16:
-      return 2;
-    case DType::kQ8_0:
-      return 34;
-    case DType::kQ4_0:
-      return 18;
-    case DType::kQ4_1:
-      return 20;
-  }
-  BATON_CHECK(false, "every DType has a block size");
-}
+}  // namespace
+
+int64_t BlockElements(DType dtype) { return LayoutOf(dtype).elements; }
+int64_t BlockBytes(DType dtype) { return LayoutOf(dtype).bytes; }
 
 int64_t RowBytes(DType dtype, int64_t elements) {
   return elements / BlockElements(dtype) * BlockBytes(dtype);
 }
 
-absl::string_view DTypeName(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return "f32";
-    case DType::kF16:
-      return "f16";
-    case DType::kBF16:
-      return "bf16";
-    case DType::kI32:
-      return "i32";
-    case DType::kQ8_0:
-      return "q8_0";
-    case DType::kQ4_0:
-      return "q4_0";
-    case DType::kQ4_1:
-      return "q4_1";
-  }
-  return "unknown";
-}
+absl::string_view DTypeName(DType dtype) { return LayoutOf(dtype).name; }
 
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;

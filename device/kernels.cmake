@@ -1,7 +1,7 @@
 # The kernels of p_chip and d_chip. Each isa_*.cc is compiled for one instruction set; everything else for the baseline.
 list(APPEND device_kernel_sources
   cpu_features.cc thread_team.cc
-  kernels/kernel_set.cc kernels/packed_weight.cc kernels/run_linear.cc kernels/run_attention.cc kernels/run_rows.cc
+  kernels/kernel_set.cc kernels/packed_weight.cc kernels/repack.cc kernels/run_linear.cc kernels/run_attention.cc kernels/run_rows.cc
   kernels/run_experts.cc kernels/run_head_linear.cc
   kernels/isa_scalar.cc p_chip/p_chip.cc d_chip/d_chip.cc)
 # The headers of GCC 12's AVX-512 intrinsics leave operands that a mask hides uninitialised on purpose.

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "device/block_formats.h"
 #include "models/gguf/fingerprint.h"
 
 namespace baton::models {
@@ -29,22 +30,44 @@ bool Exists(const std::string& path) {
   return stat(path.c_str(), &info) == 0;
 }
 
+// By the number of ggml: F32 for what GgufFile::GetTensor refuses.
 device::DType ToDType(GgmlType type) {
-  switch (type) {
-    case GgmlType::kF32:
-      return device::DType::kF32;
-    case GgmlType::kF16:
-      return device::DType::kF16;
-    case GgmlType::kBF16:
-      return device::DType::kBF16;
-    case GgmlType::kQ8_0:
-      return device::DType::kQ8_0;
-    case GgmlType::kQ4_0:
-      return device::DType::kQ4_0;
-    case GgmlType::kQ4_1:
-      return device::DType::kQ4_1;
+  using device::DType;
+  using device::StoredFormat;
+  switch (static_cast<uint32_t>(type)) {
+    case 1:
+      return DType::kF16;
+    case 2:
+      return DType::kQ4_0;
+    case 3:
+      return DType::kQ4_1;
+    case 6:
+      return StoredFormat::kQ5_0;
+    case 7:
+      return StoredFormat::kQ5_1;
+    case 8:
+      return DType::kQ8_0;
+    case 10:
+      return StoredFormat::kQ2_K;
+    case 11:
+      return StoredFormat::kQ3_K;
+    case 12:
+      return StoredFormat::kQ4_K;
+    case 13:
+      return StoredFormat::kQ5_K;
+    case 14:
+      return StoredFormat::kQ6_K;
+    case 20:
+      return StoredFormat::kIq4Nl;
+    case 23:
+      return StoredFormat::kIq4Xs;
+    case 30:
+      return DType::kBF16;
+    case 39:
+      return StoredFormat::kMxfp4;
+    default:
+      return DType::kF32;
   }
-  return device::DType::kF32;  // unreachable: GetTensor refuses every other number
 }
 
 }  // namespace

@@ -44,8 +44,10 @@ absl::Status HfAllowBlockFp8(const HfConfig& hf) {
   if (!hf.Has("quantization_config")) return absl::OkStatus();
   BATON_ASSIGN_OR_RETURN(const HfConfig quantisation, hf.GetObject("quantization_config"));
   BATON_ASSIGN_OR_RETURN(const std::string method, quantisation.GetString("quant_method"));
+  if (method == "awq" || method == "gptq") return absl::OkStatus();  // ReadInt4 says the rest
   if (method != "fp8") {
-    return quantisation.Refusal("quant_method", "only \"fp8\" can be computed in this family");
+    return quantisation.Refusal("quant_method",
+                                "\"fp8\", \"awq\" and \"gptq\" can be computed in this family");
   }
   BATON_RETURN_IF_ERROR(HfAllowOnlyText(quantisation, "fmt", "e4m3"));
   BATON_ASSIGN_OR_RETURN(const std::vector<int64_t> block,

@@ -11,8 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "device/block_formats.h"
+#include "models/int4_checkpoint.h"
 
 namespace baton::models {
 namespace {
@@ -22,6 +25,18 @@ float ElementAt(const device::StoredTensor& stored, int64_t i) {
   const uint16_t bits = static_cast<const uint16_t*>(stored.data)[i];
   return stored.dtype == device::DType::kF16 ? device::HalfToFloat(bits)
                                              : device::BFloat16ToFloat(bits);
+}
+
+// "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight".
+std::string BaseOf(const std::string& name) {
+  return std::string(absl::StripSuffix(name, ".weight"));
+}
+
+FloatTensor ToFloats(const device::StoredTensor& stored) {
+  FloatTensor floats{.values = std::vector<float>(stored.rows * stored.cols)};
+  device::Dequantize(stored.dtype, stored.data, stored.rows * stored.cols, floats.values.data());
+  if (device::BlockElements(stored.dtype) == 1) floats.dtype = stored.dtype;
+  return floats;
 }
 
 uint16_t ToBits16(float value, device::DType dtype) {
@@ -53,7 +68,15 @@ absl::StatusOr<std::unique_ptr<device::Weight>> WeightLoader::Matrix(const std::
     BATON_ASSIGN_OR_RETURN(const FloatTensor floats, Fp8(name, rows, cols));
     return Prepare(floats.values, floats.dtype, rows, cols);
   }
-  BATON_ASSIGN_OR_RETURN(const device::StoredTensor stored, Take(name, rows, cols));
+  Int4Matrix int4;  // what `stored` is a view of, where the weight has four bits
+  device::StoredTensor stored;
+  if (IsInt4(checkpoint_, BaseOf(name))) {
+    BATON_ASSIGN_OR_RETURN(int4, ReadInt4(checkpoint_, BaseOf(name), rows, cols));
+    for (const std::string& tensor : int4.tensors) Count(tensor);
+    stored = int4.stored();
+  } else {
+    BATON_ASSIGN_OR_RETURN(stored, Take(name, rows, cols));
+  }
   absl::StatusOr<std::unique_ptr<device::Weight>> weight = device_.Prepare(stored);
   if (!weight.ok()) return Explain(name, weight.status());
   return weight;
@@ -67,15 +90,13 @@ absl::StatusOr<device::Buffer> WeightLoader::Vector(const std::string& name, int
 absl::StatusOr<FloatTensor> WeightLoader::Floats(const std::string& name, int64_t rows,
                                                  int64_t cols) {
   if (Has(name + "_scale_inv")) return Fp8(name, rows, cols);
-  BATON_ASSIGN_OR_RETURN(const device::StoredTensor stored, Take(name, rows, cols));
-  if (device::BlockElements(stored.dtype) != 1) {
-    return Explain(name, absl::InvalidArgumentError(absl::StrCat(
-                             "is of type ", std::string(device::DTypeName(stored.dtype)),
-                             ", needed f32, f16 or bf16")));
+  if (IsInt4(checkpoint_, BaseOf(name))) {
+    BATON_ASSIGN_OR_RETURN(const Int4Matrix int4, ReadInt4(checkpoint_, BaseOf(name), rows, cols));
+    for (const std::string& tensor : int4.tensors) Count(tensor);
+    return ToFloats(int4.stored());
   }
-  FloatTensor floats{.values = std::vector<float>(rows * cols), .dtype = stored.dtype};
-  for (int64_t i = 0; i < rows * cols; ++i) floats.values[i] = ElementAt(stored, i);
-  return floats;
+  BATON_ASSIGN_OR_RETURN(const device::StoredTensor stored, Take(name, rows, cols));
+  return ToFloats(stored);
 }
 
 absl::StatusOr<FloatTensor> WeightLoader::Fp8(const std::string& name, int64_t rows, int64_t cols) {

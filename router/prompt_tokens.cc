@@ -87,7 +87,7 @@ std::optional<ApiError> EncodePrompt(const models::text::Tokenizer& tokenizer, c
       text = *std::move(rendered);
     }
     absl::StatusOr<std::vector<int32_t>> encoded =
-        tokenizer.Encode(text, /*parse_special=*/true, add_special_tokens && tokenizer.add_bos());
+        tokenizer.Encode(text, /*parse_special=*/true, add_special_tokens);
     if (!encoded.ok()) return Refused(prompt, encoded.status());
     *ids = *std::move(encoded);
   }

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "device/host_memory.h"
+#include "device/kernels/repack.h"
 
 namespace baton::device::kernels {
 namespace {
@@ -25,10 +27,10 @@ Form FormOf(DType dtype) {
       return Form::kF16;
     case DType::kBF16:
       return Form::kBF16;
-    case DType::kI32:
+    default:
       break;
   }
-  BATON_CHECK(false, "Device::Prepare refuses other dtypes");
+  BATON_CHECK(false, "RepackedDType gives no other");
 }
 
 int64_t TileBytesOf(Form form) {
@@ -59,13 +61,22 @@ void PackBlock(Form form, const uint8_t* block, int row, uint8_t* tile) {
   }
 }
 
-void PackQuantisedStrip(const StoredTensor& stored, const PackedView& view, int64_t strip,
-                        uint8_t* out) {
+// `dtype`: what RepackedDType says of `stored`. `scratch`: a strip of it, where that is another
+// one.
+void PackQuantisedStrip(const StoredTensor& stored, DType dtype, const PackedView& view,
+                        int64_t strip, uint8_t* scratch, uint8_t* out) {
   const int64_t groups = view.cols / kGroupCols;
-  const int64_t block_bytes = BlockBytes(stored.dtype);
+  const int64_t block_bytes = BlockBytes(dtype);
   const int64_t rows = std::min<int64_t>(kStripRows, view.rows - strip * kStripRows);
-  const uint8_t* in =
-      static_cast<const uint8_t*>(stored.data) + strip * kStripRows * groups * block_bytes;
+  const int64_t row_bytes = RowBytes(stored.dtype, view.cols);
+  const uint8_t* in = static_cast<const uint8_t*>(stored.data) + strip * kStripRows * row_bytes;
+  if (dtype != stored.dtype) {
+    for (int64_t row = 0; row < rows; ++row) {
+      RepackRow(stored.dtype, in + row * row_bytes, view.cols, dtype,
+                scratch + row * groups * block_bytes);
+    }
+    in = scratch;
+  }
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t row = 0; row < rows; ++row) {
       PackBlock(view.form, in + (row * groups + g) * block_bytes, static_cast<int>(row),
@@ -98,7 +109,8 @@ PackedWeight::PackedWeight(const StoredTensor& stored, const PackedView& view, B
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Pack(const StoredTensor& stored,
                                                                  ThreadTeam& team) {
-  PackedView view{FormOf(stored.dtype), stored.rows, stored.cols, 0, 0, nullptr};
+  const DType dtype = RepackedDType(stored);
+  PackedView view{FormOf(dtype), stored.rows, stored.cols, 0, 0, nullptr};
   view.strips = (stored.rows + kStripRows - 1) / kStripRows;
   view.strip_bytes = StripBytes(view.form, stored.cols);
   BATON_ASSIGN_OR_RETURN(Buffer memory,
@@ -107,10 +119,12 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Pack(const StoredTen
   team.Run([&](int member) {
     const int64_t begin = view.strips * member / team.size();
     const int64_t end = view.strips * (member + 1) / team.size();
+    std::vector<uint8_t> scratch;
+    if (dtype != stored.dtype) scratch.resize(kStripRows * RowBytes(dtype, stored.cols));
     for (int64_t strip = begin; strip < end; ++strip) {
       uint8_t* out = data + strip * view.strip_bytes;
       if (IsQuantised(view.form)) {
-        PackQuantisedStrip(stored, view, strip, out);
+        PackQuantisedStrip(stored, dtype, view, strip, scratch.data(), out);
       } else if (view.form == Form::kF32) {
         PackPlainStrip(stored, view, strip, reinterpret_cast<uint32_t*>(out));
       } else {

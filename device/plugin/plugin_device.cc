@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "device/cpu_reference/cpu_reference.h"
+#include "device/kernels/repack.h"
 #include "device/plugin/call_watch.h"
 #include "device/plugin/plugin_args.h"
 
@@ -142,7 +143,10 @@ absl::StatusOr<Buffer> PluginDevice::DoAllocate(size_t bytes) {
   return buffer;
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> PluginDevice::DoPrepare(const StoredTensor& stored) {
+absl::StatusOr<std::unique_ptr<Weight>> PluginDevice::DoPrepare(const StoredTensor& in_file) {
+  // A plugin knows the dtypes of its interface; formats that only files have become one of them.
+  std::vector<uint8_t> memory;
+  const StoredTensor stored = kernels::Repack(in_file, memory);
   std::shared_ptr<baton_weight> handle;
   std::unique_ptr<Weight> reference;
   int64_t bytes = 0;

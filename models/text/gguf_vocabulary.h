@@ -22,10 +22,14 @@ struct GgufVocabulary {
   std::vector<int32_t> token_types;
   std::vector<float> scores;
   std::vector<absl::string_view> merges;
+  std::vector<uint8_t> charsmap;
   bool add_space_prefix = true;
-  std::optional<bool> add_bos;
-  int32_t bos_id = -1;                       // -1 where there is none
-  std::vector<int32_t> eos_ids;              // EOS, EOT, EOM, without repetition
+  bool remove_extra_whitespaces = false;
+  std::optional<bool> add_bos, add_eos;
+  int32_t bos_id = -1;  // -1 where there is none
+  // EOS, EOT, EOM, without repetition, EOS first where there is one. Where the file names no EOT,
+  // control tokens that are known to end a turn by their text ("<end_of_turn>") count too.
+  std::vector<int32_t> eos_ids;
   std::map<std::string, int32_t> named_ids;  // bos_token, eos_token, unk_token, pad_token
   std::string chat_template;                 // empty where there is none
 };

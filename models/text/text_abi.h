@@ -45,17 +45,19 @@ typedef struct BatonIds {
 
 // The tokenizer.ggml.* metadata of a GGUF file. Nothing of it is kept.
 typedef struct BatonVocabulary {
-  BatonBytes model;          // "gpt2" or "llama"
+  BatonBytes model;          // "gpt2", "gemma4", "llama" or "t5"
   BatonBytes pre;            // name of the pre-tokenizer; only for gpt2
   const BatonBytes* tokens;  // index is the id
   size_t token_count;
   const int32_t* token_types;  // 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
   size_t token_type_count;
-  const float* scores;  // only for llama
+  const float* scores;  // only for llama and t5
   size_t score_count;
-  const BatonBytes* merges;  // only for gpt2: "left right", best first
+  const BatonBytes* merges;  // only for gpt2 and gemma4: "left right", best first
   size_t merge_count;
-  bool add_space_prefix;  // only for llama: a space goes in front of each stretch of text
+  BatonBytes charsmap;    // only for t5: how characters are normalised; may be empty
+  bool add_space_prefix;  // only for llama and t5: a space goes in front of each stretch of text
+  bool remove_extra_whitespaces;  // only for t5: runs of spaces count as one, at the ends as none
 } BatonVocabulary;
 
 typedef struct BatonTokenizer BatonTokenizer;
@@ -68,6 +70,8 @@ void baton_tokenizer_free(BatonTokenizer* tokenizer);
 
 // Whether models of this kind want BOS in front when the file does not say.
 bool baton_tokenizer_adds_bos(const BatonTokenizer* tokenizer);
+// The same of EOS behind.
+bool baton_tokenizer_adds_eos(const BatonTokenizer* tokenizer);
 
 // Ids of `text`, whose invalid UTF-8 counts as U+FFFD. Adds nothing in front or behind.
 // `parse_special`: control tokens written in the text become their ids; user-defined tokens always

@@ -50,8 +50,8 @@ struct Tokenizer::State {
   std::string template_source;
   std::vector<bool> special;  // by id
   int32_t vocab_size = 0;
-  bool add_bos = false;
-  int32_t bos_id = -1;
+  bool add_bos = false, add_eos = false;
+  int32_t bos_id = -1, eos_id = -1;
   std::vector<int32_t> eos_ids;
 
   absl::Status MakeTokenizer(const GgufVocabulary& vocabulary);
@@ -72,7 +72,9 @@ absl::Status Tokenizer::State::MakeTokenizer(const GgufVocabulary& vocabulary) {
       .score_count = vocabulary.scores.size(),
       .merges = merges.data(),
       .merge_count = merges.size(),
+      .charsmap = {vocabulary.charsmap.data(), vocabulary.charsmap.size()},
       .add_space_prefix = vocabulary.add_space_prefix,
+      .remove_extra_whitespaces = vocabulary.remove_extra_whitespaces,
   };
   BatonTokenizer* made = nullptr;
   BatonBuffer error;
@@ -82,7 +84,10 @@ absl::Status Tokenizer::State::MakeTokenizer(const GgufVocabulary& vocabulary) {
   vocab_size = static_cast<int32_t>(tokens.size());
   for (int32_t type : vocabulary.token_types) special.push_back(IsSpecialTokenType(type));
   add_bos = vocabulary.add_bos.value_or(baton_tokenizer_adds_bos(made));
+  add_eos = vocabulary.add_eos.value_or(baton_tokenizer_adds_eos(made));
   bos_id = vocabulary.bos_id;
+  const auto eos = vocabulary.named_ids.find("eos_token");
+  if (eos != vocabulary.named_ids.end()) eos_id = eos->second;
   eos_ids = vocabulary.eos_ids;
   return absl::OkStatus();
 }
@@ -130,9 +135,11 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text, b
       baton_tokenizer_encode(state_->tokenizer.get(), View(text), parse_special, &raw, &error);
   if (code != BATON_TEXT_OK) return TakeError(code, "tokenizer: ", error);
   std::vector<int32_t> ids;
-  ids.reserve(raw.size + 1);
+  ids.reserve(raw.size + 2);
   if (add_bos && state_->add_bos && state_->bos_id >= 0) ids.push_back(state_->bos_id);
   ids.insert(ids.end(), raw.data, raw.data + raw.size);
+  // EOS goes with BOS: few files want it (tokenizer.ggml.add_eos_token).
+  if (add_bos && state_->add_eos && state_->eos_id >= 0) ids.push_back(state_->eos_id);
   baton_ids_free(raw);
   return ids;
 }

@@ -171,9 +171,9 @@ TEST_F(Llama, ATensorTypeThatCannotBeReadIsNamed) {
   fakes::TinyModel model = Small();
   model.tied = true;
   model.extra = [](fakes::GgufWriter& writer) {
-    writer.AddTensor("output.weight", {256, 75}, static_cast<GgmlType>(14), std::string(32, '\0'));
+    writer.AddTensor("output.weight", {256, 75}, static_cast<GgmlType>(18), std::string(32, '\0'));
   };
-  EXPECT_THAT(LoadError(model), HasSubstr("'output.weight' is of type Q6_K"));
+  EXPECT_THAT(LoadError(model), HasSubstr("'output.weight' is of type IQ3_XXS"));
 }
 
 TEST_F(Llama, BiasesOfAttentionAreAdded) {

@@ -1,9 +1,11 @@
 #include "device/plugin/plugin_device.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
+#include "device/block_formats.h"
 #include "device/conformance/op_case.h"
 #include "device/device_factory.h"
 #include "gmock/gmock.h"
@@ -48,6 +50,27 @@ TEST(PluginDevice, TheExampleChipPassesTheConformanceSuite) {
     EXPECT_TRUE(report->same_bits) << op.op << ", " << op.what;
     EXPECT_LE(report->error, op.error_limit) << op.op << ", " << op.what;
   }
+}
+
+TEST(PluginDevice, FormatsThatOnlyFilesHaveReachThePluginAsOneThatItKnows) {
+  const auto device = CreateDevice({.name = std::string("plugin:") + BATON_PLAIN_CHIP});
+  ASSERT_TRUE(device.ok()) << device.status();
+  const DType dtype = StoredFormat::kQ3_K;  // its values fit int8 exactly
+  std::vector<uint8_t> blocks(static_cast<size_t>(2 * BlockBytes(dtype)));
+  for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<uint8_t>(i * 37);
+  for (const int64_t block : {0, 1}) {
+    const uint16_t scale = FloatToHalf(0.01f);
+    std::memcpy(blocks.data() + block * BlockBytes(dtype) + 108, &scale, sizeof(scale));
+  }
+  const auto weight = (*device)->Prepare({dtype, 2, 256, blocks.data()});
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  std::vector<float> row(256), expected(512);
+  const int32_t id = 1;
+  const absl::Status status =
+      (*device)->Embed({weight->get(), {&id, 1}, MatrixView{row.data(), 1, 256, 256}});
+  ASSERT_TRUE(status.ok()) << status;
+  Dequantize(dtype, blocks.data(), 512, expected.data());
+  EXPECT_EQ(row, std::vector<float>(expected.begin() + 256, expected.end()));
 }
 
 TEST(PluginDevice, OurOwnChipsPassTheSameSuite) {

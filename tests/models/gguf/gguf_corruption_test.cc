@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/rng.h"
 #include "models/gguf/gguf_file.h"
 #include "tests/fakes/gguf_writer.h"
@@ -166,6 +167,27 @@ TEST(GgufCorruption, DimensionsWhoseProductOverflowsAreRefused) {
   EXPECT_THAT(ErrorOf(OneTensor({1, 1, 1, 1, 1}, 16)), HasSubstr("rank of tensor 't'"));
   EXPECT_THAT(ErrorOf(OneTensor({}, 16)), HasSubstr("rank of tensor 't'"));
   EXPECT_THAT(ErrorOf(OneTensor({33}, 40, GgmlType::kQ4_1)), HasSubstr("multiple of 32"));
+}
+
+TEST(GgufCorruption, BlocksThatAreNotWholeOrNotThereAreRefusedForEveryType) {
+  int types = 0;
+  for (uint32_t number = 0; number < 64; ++number) {
+    const GgmlType type = static_cast<GgmlType>(number);
+    const GgmlTypeLayout layout = LayoutOf(type);
+    if (layout.block_elements <= 1) continue;
+    ++types;
+    const uint64_t elements = layout.block_elements;
+    EXPECT_TRUE(OpenAndUse(OneTensor({elements, 3}, 3 * layout.block_bytes, type)).ok());
+    EXPECT_THAT(ErrorOf(OneTensor({elements, 3}, 3 * layout.block_bytes - 1, type)),
+                HasSubstr("data of tensor 't'"));
+    for (const uint64_t dim : {uint64_t{1}, elements / 2, elements + 1, 2 * elements - 1}) {
+      EXPECT_THAT(ErrorOf(OneTensor({dim}, 4 * layout.block_bytes, type)),
+                  HasSubstr(absl::StrCat("multiple of ", elements)));
+    }
+    EXPECT_THAT(ErrorOf(OneTensor({elements, uint64_t{1} << 60}, 64, type)),
+                HasSubstr("tensor 't'"));
+  }
+  EXPECT_EQ(types, 13);
 }
 
 TEST(GgufCorruption, TensorsBeyondTheEndAreRefused) {

@@ -35,7 +35,7 @@ std::string Sample() {
   writer.AddTensor("one", {3}, GgmlType::kF32, fakes::Encode(GgmlType::kF32, {1, 2, 3}));
   writer.AddTensor("two", {32, 2}, GgmlType::kQ8_0,
                    fakes::Encode(GgmlType::kQ8_0, std::vector<float>(64, 127)));
-  writer.AddTensor("odd", {256}, static_cast<GgmlType>(12), std::string(144, 'x'));  // Q4_K
+  writer.AddTensor("odd", {256}, static_cast<GgmlType>(21), std::string(110, 'x'));  // IQ3_S
   return writer.Bytes();
 }
 
@@ -96,7 +96,8 @@ TEST(GgufFile, ATensorTypeThatCannotBeReadIsRefusedWhenUsed) {
   const absl::Status status = file->GetTensor("odd").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Message(status),
-            "sample: tensor 'odd' is of type Q4_K, readable are F32, F16, BF16, Q8_0, Q4_0, Q4_1");
+            "sample: tensor 'odd' is of type IQ3_S, readable are F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, "
+            "Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16, MXFP4");
   EXPECT_EQ(file->GetTensor("none").status().code(), absl::StatusCode::kNotFound);
 }
 

@@ -178,6 +178,49 @@ TEST(Tokenizer, EveryEndTokenEndsAGeneration) {
   EXPECT_THAT(tokenizer->eos_ids(), ElementsAre(2, 259));
 }
 
+TEST(Tokenizer, TokensThatAreKnownToEndATurnCountWhereTheFileNamesNone) {
+  MadeGguf file;
+  FillSentencePiece(file, {{"<end_of_turn>", 0, 3}, {"<|im_end|>", 0, 1}, {"<|end|>", 0, 3}});
+  EXPECT_THAT(Load(file)->eos_ids(), ElementsAre(2, 259, 261)) << "<|im_end|> is plain text here";
+  MadeGguf parts;
+  FillSentencePiece(parts, {{"<|end|>", 0, 3}, {"<|return|>", 0, 3}});
+  EXPECT_THAT(Load(parts)->eos_ids(), ElementsAre(2));
+}
+
+TEST(Tokenizer, EosComesBehindWhereTheFileWantsIt) {
+  MadeGguf file;
+  FillSentencePiece(file, {{"a", -1}});
+  file.Bool("tokenizer.ggml.add_space_prefix", false).Bool("tokenizer.ggml.add_eos_token", true);
+  auto tokenizer = Load(file);
+  EXPECT_THAT(*tokenizer->Encode("a", true, true), ElementsAre(1, 259, 2));
+  EXPECT_THAT(*tokenizer->Encode("a", true, false), ElementsAre(259));
+}
+
+TEST(UnigramTokenizer, TheBestSumOfScoresWins) {
+  MadeGguf file;
+  file.String("tokenizer.ggml.model", "t5")
+      .Strings("tokenizer.ggml.tokens", {"<pad>", "</s>", "<unk>", kSpace, "a", "b", "ab"})
+      .Ints("tokenizer.ggml.token_type", {3, 3, 2, 1, 1, 1, 1})
+      .Floats("tokenizer.ggml.scores", {0, 0, 0, -3, -2, -2, -5})
+      .Uint("tokenizer.ggml.eos_token_id", 1);
+  auto tokenizer = Load(file);
+  EXPECT_FALSE(tokenizer->add_bos());
+  EXPECT_THAT(*tokenizer->Encode("ab\xC3\xA9", true, true), ElementsAre(3, 4, 5, 2, 1));
+  EXPECT_EQ(*tokenizer->Decode({3, 4, 5}, false), " ab");
+}
+
+TEST(PlainBytePairTokenizer, WritesSpacesAndFallsBackToBytes) {
+  MadeGguf file;
+  file.String("tokenizer.ggml.model", "gemma4")
+      .Strings("tokenizer.ggml.tokens",
+               {"a", kSpace, std::string(kSpace) + "a", "<0xC3>", "<0xA9>", "\n", "\n\n"})
+      .Ints("tokenizer.ggml.token_type", {1, 1, 1, 6, 6, 1, 1})
+      .Strings("tokenizer.ggml.merges", {std::string(kSpace) + " a"});
+  auto tokenizer = Load(file);
+  EXPECT_THAT(*tokenizer->Encode("a a\n\n\xC3\xA9", true, false), ElementsAre(0, 2, 6, 3, 4));
+  EXPECT_EQ(*tokenizer->Decode({0, 2, 6, 3, 4}, false), "a a\n\n\xC3\xA9");
+}
+
 TEST(Tokenizer, InvalidUtf8IsReplacedBeforeEncoding) {
   MadeGguf file;
   FillSentencePiece(file, {{"a", -1}});

@@ -1,4 +1,5 @@
-//! Byte-level BPE (tokenizer.ggml.model = "gpt2"): words of the pre-tokenizer, merged by rank.
+//! BPE (tokenizer.ggml.model = "gpt2" or "gemma4"): words of the pre-tokenizer, merged by rank, as
+//! GPT-2's characters for bytes or, where the pre-tokenizer says so, as they are.
 
 use ahash::AHashMap;
 use tokenizers::models::bpe::BPE;
@@ -7,7 +8,9 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use crate::byte_level;
 use crate::error::Error;
-use crate::pre_tokenizer::{PreTokenizer, KNOWN_NAMES};
+use crate::pre_tokenizer::PreTokenizer;
+use crate::pre_tokenizer_rules::KNOWN_NAMES;
+use crate::sentence_piece::SPACE;
 use crate::vocabulary::{TokenKind, Vocabulary};
 
 pub struct BytePair {
@@ -28,7 +31,7 @@ impl BytePair {
         for (id, token) in vocabulary.tokens.iter().enumerate() {
             // Words are looked up whole when merges are ignored; a control token written in plain
             // text must not be one.
-            if pre_tokenizer.ignores_merges && vocabulary.kinds[id] == TokenKind::Control {
+            if pre_tokenizer.rules.ignores_merges && vocabulary.kinds[id] == TokenKind::Control {
                 continue;
             }
             ids.entry(token.clone()).or_insert(id as u32);
@@ -36,30 +39,51 @@ impl BytePair {
         let merges = parse_merges(&vocabulary.merges, &ids)?;
         let model = BPE::builder()
             .vocab_and_merges(ids, merges)
-            .ignore_merges(pre_tokenizer.ignores_merges)
+            .ignore_merges(pre_tokenizer.rules.ignores_merges)
+            .byte_fallback(!pre_tokenizer.rules.byte_level)
             .build()
             .map_err(|error| Error::unsupported(format!("tokenizer.ggml.merges: {error}")))?;
         Ok(BytePair { pre_tokenizer, model })
     }
 
     pub fn adds_bos(&self) -> bool {
-        self.pre_tokenizer.adds_bos
+        self.pre_tokenizer.rules.adds_bos
+    }
+
+    /// Whether tokens are written in GPT-2's characters for bytes.
+    pub fn is_byte_level(&self) -> bool {
+        self.pre_tokenizer.rules.byte_level
     }
 
     /// Appends the ids of `text`, which holds no special token. Bytes that the vocabulary does not
     /// have are left out, as the published tokenizers of such models do.
     pub fn encode(&self, text: &str, ids: &mut Vec<i32>) -> Result<(), Error> {
         let normalized: String;
-        let text = if self.pre_tokenizer.normalizes_nfc && !text.is_ascii() {
+        let text = if self.pre_tokenizer.rules.normalizes_nfc && !text.is_ascii() {
             normalized = text.nfc().map(|(character, _)| character).collect();
             &normalized
         } else {
             text
         };
+        let escaped: String;
+        let text = if self.pre_tokenizer.rules.escapes_spaces {
+            escaped = text.replace(' ', SPACE);
+            &escaped
+        } else {
+            text
+        };
         let mut mapped = String::new();
         for (begin, end) in self.pre_tokenizer.words(text) {
+            let word = &text[begin..end];
             mapped.clear();
-            byte_level::append_mapped(&text[begin..end], &mut mapped);
+            if self.is_byte_level() {
+                byte_level::append_mapped(word, &mut mapped);
+            } else if let Some(id) = self.line_breaks(word) {
+                ids.push(id);
+                continue;
+            } else {
+                mapped.push_str(word);
+            }
             let tokens = self
                 .model
                 .tokenize(&mapped)
@@ -67,6 +91,14 @@ impl BytePair {
             ids.extend(tokens.iter().map(|token| token.id as i32));
         }
         Ok(())
+    }
+}
+
+impl BytePair {
+    /// The token of a run of line breaks, which is not built by merges.
+    fn line_breaks(&self, word: &str) -> Option<i32> {
+        let is_run = word.bytes().all(|byte| byte == b'\n');
+        is_run.then(|| self.model.token_to_id(word)).flatten().map(|id| id as i32)
     }
 }
 

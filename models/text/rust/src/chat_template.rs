@@ -76,6 +76,8 @@ impl ChatTemplate {
         environment.add_filter("tojson", python_text::tojson);
         environment.add_filter("string", python_text::string);
         environment.add_filter("trim", python_text::trim);
+        environment.add_filter("upper", |value| Ok(python_text::string(value)?.to_uppercase()));
+        environment.add_filter("lower", |value| Ok(python_text::string(value)?.to_lowercase()));
         environment.add_test("iterable", python_text::is_iterable);
         environment.add_test("sequence", python_text::is_sequence);
         environment.add_function(
@@ -328,6 +330,8 @@ mod tests {
         );
         let source = "{{ [' a', none] | trim }}|{{ ' b\u{a0}' | trim }}|{{ '--c-' | trim('-') }}";
         assert_eq!(render(source, "[]").unwrap(), "[' a', None]|b|c");
+        let source = "{{ ['a', none] | upper }}|{{ 'aß' | upper }}|{{ ['B'] | lower }}";
+        assert_eq!(render(source, "[]").unwrap(), "['A', NONE]|ASS|['b']");
     }
 
     #[test]

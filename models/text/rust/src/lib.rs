@@ -8,16 +8,18 @@ mod error;
 mod grammar;
 mod grammar_abi;
 mod pre_tokenizer;
+mod pre_tokenizer_rules;
 mod python_text;
 mod sentence_piece;
 mod tokenizer;
+mod unigram;
 mod vocabulary;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use chat_template::ChatTemplate;
 use error::{Code, Error};
-use tokenizer::Tokenizer;
+use tokenizer::{Settings, Tokenizer};
 use vocabulary::Vocabulary;
 
 #[repr(C)]
@@ -79,7 +81,9 @@ pub struct BatonVocabulary {
     score_count: usize,
     merges: *const BatonBytes,
     merge_count: usize,
+    charsmap: BatonBytes,
     add_space_prefix: bool,
+    remove_extra_whitespaces: bool,
 }
 
 fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
@@ -126,12 +130,14 @@ pub unsafe extern "C" fn baton_tokenizer_new(
             slice_of(raw.scores, raw.score_count),
             merges.iter().map(|merge| merge.as_slice()).collect(),
         )?;
-        let tokenizer = Tokenizer::new(
-            &checked,
-            raw.model.as_str("tokenizer.ggml.model")?,
-            raw.pre.as_str("tokenizer.ggml.pre")?,
-            raw.add_space_prefix,
-        )?;
+        let settings = Settings {
+            model: raw.model.as_str("tokenizer.ggml.model")?,
+            pre: raw.pre.as_str("tokenizer.ggml.pre")?,
+            charsmap: raw.charsmap.as_slice(),
+            adds_space_prefix: raw.add_space_prefix,
+            merges_spaces: raw.remove_extra_whitespaces,
+        };
+        let tokenizer = Tokenizer::new(&checked, &settings)?;
         out.write(Box::into_raw(Box::new(tokenizer)));
         Ok(())
     })
@@ -151,6 +157,13 @@ pub unsafe extern "C" fn baton_tokenizer_free(tokenizer: *mut Tokenizer) {
 #[no_mangle]
 pub unsafe extern "C" fn baton_tokenizer_adds_bos(tokenizer: *const Tokenizer) -> bool {
     (*tokenizer).adds_bos()
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_adds_eos(tokenizer: *const Tokenizer) -> bool {
+    (*tokenizer).adds_eos()
 }
 
 /// # Safety

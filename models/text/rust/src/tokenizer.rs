@@ -6,17 +6,28 @@ use crate::byte_level;
 use crate::byte_pair::BytePair;
 use crate::error::Error;
 use crate::sentence_piece::{byte_of_token, SentencePiece, SPACE};
+use crate::unigram::Unigram;
 use crate::vocabulary::{TokenKind, Vocabulary};
 
 enum Model {
     BytePair(BytePair),
     SentencePiece(SentencePiece),
+    Unigram(Unigram),
 }
 
 /// Tokens that are found in the text as they are written; the longest of several wins.
 struct LiteralTokens {
     automaton: Option<AhoCorasick>,
     ids: Vec<i32>,
+}
+
+/// Metadata of a tokenizer besides its vocabulary, by the names of tokenizer.ggml.*.
+pub struct Settings<'a> {
+    pub model: &'a str,
+    pub pre: &'a str,
+    pub charsmap: &'a [u8],
+    pub adds_space_prefix: bool,
+    pub merges_spaces: bool,
 }
 
 /// Immutable; shared by threads.
@@ -32,19 +43,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// `model` and `pre` are the values of tokenizer.ggml.model and .pre.
-    pub fn new(
-        vocabulary: &Vocabulary,
-        model: &str,
-        pre: &str,
-        adds_space_prefix: bool,
-    ) -> Result<Tokenizer, Error> {
-        let model = match model {
-            "gpt2" => Model::BytePair(BytePair::new(vocabulary, pre)?),
-            "llama" => Model::SentencePiece(SentencePiece::new(vocabulary, adds_space_prefix)?),
+    pub fn new(vocabulary: &Vocabulary, settings: &Settings) -> Result<Tokenizer, Error> {
+        let prefix = settings.adds_space_prefix;
+        let model = match settings.model {
+            "gpt2" => Model::BytePair(BytePair::new(vocabulary, settings.pre)?),
+            // Whatever the file says of the pre-tokenizer.
+            "gemma4" => Model::BytePair(BytePair::new(vocabulary, "gemma4")?),
+            "llama" => Model::SentencePiece(SentencePiece::new(vocabulary, prefix)?),
+            "t5" => Model::Unigram(Unigram::new(
+                vocabulary,
+                settings.charsmap,
+                prefix,
+                settings.merges_spaces,
+            )?),
             other => {
                 return Err(Error::unsupported(format!(
-                    "tokenizer.ggml.model is \"{other}\"; known are gpt2 (byte-level BPE) and llama (SentencePiece BPE)"
+                    "tokenizer.ggml.model is \"{other}\"; known are gpt2 and gemma4 (BPE), llama (SentencePiece BPE) and t5 (unigram)"
                 )))
             }
         };
@@ -66,7 +80,13 @@ impl Tokenizer {
         match &self.model {
             Model::BytePair(model) => model.adds_bos(),
             Model::SentencePiece(_) => true,
+            Model::Unigram(_) => false,
         }
+    }
+
+    /// Whether EOS goes behind where the file does not say.
+    pub fn adds_eos(&self) -> bool {
+        matches!(self.model, Model::Unigram(_))
     }
 
     /// The bytes of one token; empty for an id outside the vocabulary.
@@ -105,6 +125,7 @@ impl Tokenizer {
         match &self.model {
             Model::BytePair(model) => model.encode(&text[begin..end], ids)?,
             Model::SentencePiece(model) => model.encode(&text[begin..end], ids),
+            Model::Unigram(model) => model.encode(&text[begin..end], ids),
         }
         Ok(())
     }
@@ -140,8 +161,8 @@ fn token_bytes(model: &Model, token: &str, kind: TokenKind) -> Vec<u8> {
         return token.as_bytes().to_vec();
     }
     match model {
-        Model::BytePair(_) => byte_level::bytes_of_token(token),
-        Model::SentencePiece(_) => match byte_of_token(token) {
+        Model::BytePair(model) if model.is_byte_level() => byte_level::bytes_of_token(token),
+        _ => match byte_of_token(token) {
             Some(byte) if kind == TokenKind::Byte => vec![byte],
             _ => token.replace(SPACE, " ").into_bytes(),
         },
