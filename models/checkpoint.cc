@@ -13,6 +13,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "models/gguf_config.h"
+#include "models/gguf_names.h"
 
 namespace baton::models {
 namespace {
@@ -63,8 +65,9 @@ absl::StatusOr<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::st
     return checkpoint;
   }
   BATON_ASSIGN_OR_RETURN(checkpoint->gguf_, GgufFile::Open(path));
+  BATON_ASSIGN_OR_RETURN(checkpoint->hf_config_, ReadGgufConfig(*checkpoint->gguf_));
   BATON_ASSIGN_OR_RETURN(checkpoint->architecture_,
-                         checkpoint->gguf_->GetString("general.architecture"));
+                         checkpoint->hf_config_->GetString("model_type"));
   return checkpoint;
 }
 
@@ -133,23 +136,43 @@ std::vector<std::string> Checkpoint::TensorNames() const {
   return names;
 }
 
+std::string Checkpoint::StoredName(const std::string& name) const {
+  return gguf_ == nullptr ? name : GgufPlaceOf(architecture_, name).name;
+}
+
 bool Checkpoint::Has(const std::string& name) const {
-  if (gguf_ != nullptr) return gguf_->Find(name) != nullptr;
+  if (gguf_ != nullptr) return gguf_->Find(StoredName(name)) != nullptr;
   return std::any_of(shards_.begin(), shards_.end(),
                      [&](const auto& shard) { return shard->tensors().count(name) > 0; });
 }
 
 absl::StatusOr<device::StoredTensor> Checkpoint::Get(const std::string& name) const {
-  if (gguf_ == nullptr) return GetFromSafetensors(name);
-  BATON_ASSIGN_OR_RETURN(const GgufTensor* tensor, gguf_->GetTensor(name));
-  if (tensor->rank > 2) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name), " has dims ",
-                                                   tensor->DimsText(), ", needed at most two"));
+  return gguf_ == nullptr ? GetFromSafetensors(name) : GetFromGguf(name);
+}
+
+absl::StatusOr<device::StoredTensor> Checkpoint::GetFromGguf(const std::string& name) const {
+  const GgufPlace place = GgufPlaceOf(architecture_, name);
+  BATON_ASSIGN_OR_RETURN(const GgufTensor* tensor, gguf_->GetTensor(place.name));
+  // A part is what the last dimension counts: a matrix of three dimensions, a row of two.
+  const int32_t rank_max = place.part < 0 ? 2 : 3;
+  if (tensor->rank > rank_max || (place.part >= 0 && tensor->rank < 2)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, ": tensor ", Quoted(place.name), " has dims ", tensor->DimsText(),
+                     ", needed ", place.part < 0 ? "at most two" : "two or three"));
   }
-  return device::StoredTensor{.dtype = ToDType(tensor->type),
+  device::StoredTensor stored{.dtype = ToDType(tensor->type),
                               .rows = tensor->dims[1],
                               .cols = tensor->dims[0],
                               .data = tensor->data};
+  if (place.part < 0) return stored;
+  const int64_t parts = tensor->dims[tensor->rank - 1];
+  if (place.part >= parts) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(place.name), " has ",
+                                                   parts, " parts, needed number ", place.part));
+  }
+  if (tensor->rank == 2) stored.rows = 1;
+  stored.data = tensor->data + static_cast<uint64_t>(place.part) * (tensor->bytes / parts);
+  return stored;
 }
 
 absl::StatusOr<const SafetensorsTensor*> Checkpoint::GetRaw(const std::string& name) const {
@@ -206,7 +229,7 @@ uint64_t Checkpoint::Fingerprint() const {
   std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
                                                                         XXH3_freeState);
   XXH3_64bits_reset(state.get());
-  if (hf_config_ != nullptr) {
+  if (gguf_ == nullptr) {
     XXH3_64bits_update(state.get(), hf_config_->text().data(), hf_config_->text().size());
   }
   uint64_t data_bytes = 0;

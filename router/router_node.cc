@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
-#include "models/gguf/gguf_file.h"
+#include "models/text/folder_texts.h"
 #include "router/candidates.h"
 #include "server/tls.h"
 
@@ -38,12 +38,6 @@ Admission::Limits LimitsOf(const v1::RouterConfig& config) {
           .window = absl::Milliseconds(admission.dispatch_window_ms())};
 }
 
-absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
-  BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(path));
-  BATON_ASSIGN_OR_RETURN(const std::string architecture, file->GetString("general.architecture"));
-  return file->GetInt(absl::StrCat(architecture, ".context_length"));
-}
-
 }  // namespace
 
 RouterNode::RouterNode(const v1::RouterConfig& config)
@@ -67,11 +61,12 @@ RouterNode::~RouterNode() { Stop(); }
 
 absl::Status RouterNode::LoadModel() {
   if (config_.model().empty()) {
-    return absl::InvalidArgumentError("model: the path of a GGUF file is required");
+    return absl::InvalidArgumentError(
+        "model: the path of a GGUF file or of a Hugging Face folder is required");
   }
-  BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::FromGguf(config_.model()));
+  BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::Open(config_.model()));
   grammars_ = std::make_unique<GrammarCheck>(*tokenizer_);
-  BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(config_.model()));
+  BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(config_.model()));
   return absl::OkStatus();
 }
 
@@ -99,7 +94,7 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   context_.reset(new RouterContext{.config = config_,
                                    .tokenizer = *tokenizer_,
                                    .model_id = config_.served_model_name().empty()
-                                                   ? path.stem().string()
+                                                   ? models::text::DefaultModelId(config_.model())
                                                    : config_.served_model_name(),
                                    .model_root = path.filename().string(),
                                    .model_context_length = model_context_length_,
