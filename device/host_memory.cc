@@ -3,8 +3,6 @@
 #include <sys/mman.h>
 
 #include <cstdint>
-#include <fstream>
-#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -15,17 +13,6 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kPage = 4096;
 
 }  // namespace
-
-int64_t AvailableHostBytes() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key, unit;
-  int64_t kib = 0;
-  while (meminfo >> key >> kib) {
-    if (key == "MemAvailable:") return kib * 1024;
-    std::getline(meminfo, unit);
-  }
-  return 0;
-}
 
 absl::StatusOr<Buffer> AllocateHost(size_t bytes) {
   if (bytes == 0) return Buffer();

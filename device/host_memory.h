@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 #include "absl/status/statusor.h"
 #include "device/buffer.h"
@@ -13,8 +12,5 @@ namespace baton::device {
 // for them; their pages are touched first by whoever writes first. ResourceExhausted names the
 // size.
 absl::StatusOr<Buffer> AllocateHost(size_t bytes);
-
-// What may be allocated without swapping: MemAvailable of /proc/meminfo; 0 where it cannot be read.
-int64_t AvailableHostBytes();
 
 }  // namespace baton::device

@@ -3,17 +3,29 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "device/host_memory.h"
 #include "kvcache/block_table.h"
 
 namespace baton::engine {
 namespace {
 
 constexpr int64_t kDefaultPoolBytesMax = int64_t{4} << 30;
+
+// MemAvailable of /proc/meminfo; 0 where it cannot be read.
+int64_t AvailableMemory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key, unit;
+  int64_t kib = 0;
+  while (meminfo >> key >> kib) {
+    if (key == "MemAvailable:") return kib * 1024;
+    std::getline(meminfo, unit);
+  }
+  return 0;
+}
 
 device::KvGeometry GeometryOf(const models::ModelConfig& config, int32_t block_tokens) {
   return {.layers = config.layers,
@@ -26,7 +38,7 @@ device::KvGeometry GeometryOf(const models::ModelConfig& config, int32_t block_t
 
 int64_t PoolBytes(const AssemblyOptions& options) {
   if (options.kv_bytes > 0) return options.kv_bytes;
-  return std::min(device::AvailableHostBytes() / 4, kDefaultPoolBytesMax);
+  return std::min(AvailableMemory() / 4, kDefaultPoolBytesMax);
 }
 
 // Where nobody asks for a context: the model's own, or as much of it as the pool holds. Models of

@@ -215,45 +215,6 @@ absl::StatusOr<device::StoredTensor> Checkpoint::GetFromSafetensors(const std::s
   return stored;
 }
 
-void Checkpoint::Release(const void* data, uint64_t bytes) const {
-  // Not the copies that alignment needs.
-  const auto lies_in = [&](absl::Span<const uint8_t> file) {
-    const uint8_t* begin = static_cast<const uint8_t*>(data);
-    return begin >= file.data() && begin + bytes <= file.data() + file.size();
-  };
-  const bool mapped = gguf_ != nullptr
-                          ? lies_in(gguf_->bytes())
-                          : std::any_of(shards_.begin(), shards_.end(),
-                                        [&](const auto& shard) { return lies_in(shard->bytes()); });
-  if (mapped) MappedFile::Release(data, bytes);
-}
-
-int64_t Checkpoint::StoredBytes() const {
-  uint64_t bytes = 0;
-  if (gguf_ != nullptr) bytes = gguf_->bytes().size() - gguf_->header_bytes();
-  for (const auto& shard : shards_) bytes += shard->bytes().size() - shard->header_bytes();
-  return static_cast<int64_t>(bytes);
-}
-
-int64_t Checkpoint::FloatBytes() const {
-  double elements = 0;
-  if (gguf_ != nullptr) {
-    for (const GgufTensor& tensor : gguf_->tensors()) {
-      double count = 1;
-      for (const int64_t dim : tensor.dims) count *= static_cast<double>(dim);
-      elements += count;
-    }
-  }
-  for (const auto& shard : shards_) {
-    for (const auto& [name, tensor] : shard->tensors()) {
-      double count = 1;
-      for (const int64_t dim : tensor.shape) count *= static_cast<double>(dim);
-      elements += count;
-    }
-  }
-  return static_cast<int64_t>(4 * std::min(elements, 1e17));
-}
-
 uint64_t Checkpoint::Fingerprint() const {
   std::vector<Extent> extents;
   if (gguf_ != nullptr) {

@@ -47,13 +47,6 @@ class Checkpoint {
   // or a GGUF file.
   absl::StatusOr<const SafetensorsTensor*> GetRaw(const std::string& name) const;
 
-  // Gives back the memory of data that Get or GetRaw returned and that has been used: the file's
-  // pages are read again where it is used again.
-  void Release(const void* data, uint64_t bytes) const;
-  // What the weights take at least on a device that keeps them as they are stored, or as floats.
-  int64_t StoredBytes() const;
-  int64_t FloatBytes() const;
-
   // As documented at ReadModelConfig (model_registry.h).
   uint64_t Fingerprint() const;
 

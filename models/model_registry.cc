@@ -5,10 +5,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
-#include "device/host_memory.h"
 #include "models/checkpoint.h"
 #include "models/deepseek.h"
 #include "models/deepseek_config.h"
@@ -95,19 +93,6 @@ std::string FileName(std::string path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-// Refuses what cannot fit before hours of loading say so. Packing may need more than this.
-absl::Status CheckMemory(const Checkpoint& checkpoint, const device::Device& device) {
-  const int64_t needed =
-      device.name() == "cpu" ? checkpoint.FloatBytes() : checkpoint.StoredBytes();
-  const int64_t available = device::AvailableHostBytes();
-  if (available == 0 || needed <= available) return absl::OkStatus();
-  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes >> 20) / 1024; };
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("%s: the weights take at least %.1f GiB on %s, %.1f GiB of memory are "
-                      "available",
-                      checkpoint.path(), gib(needed), std::string(device.name()), gib(available)));
-}
-
 absl::StatusOr<ModelConfig> ReadConfig(const Family& family, const Checkpoint& checkpoint) {
   BATON_ASSIGN_OR_RETURN(ModelConfig config, family.read_config(checkpoint));
   if (config.name.empty()) config.name = FileName(checkpoint.path());
@@ -129,7 +114,6 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, device
   if (options.max_context > 0) {
     config.context_length = std::min(config.context_length, options.max_context);
   }
-  BATON_RETURN_IF_ERROR(CheckMemory(*checkpoint, device));
   return family->load(*checkpoint, config, device, options);
 }
 

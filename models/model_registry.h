@@ -23,8 +23,7 @@ struct LoadOptions {
 
 // Loads weights onto `device`, which must outlive the model. `path` is a GGUF file or a folder with
 // config.json and safetensors. Errors name file, field and offset; an unknown architecture lists
-// the known ones. ResourceExhausted, before anything is loaded: more weights than memory. While it
-// loads, a tensor's pages of the file are given back once it is packed.
+// the known ones.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, device::Device& device,
                                                  const LoadOptions& options);
 

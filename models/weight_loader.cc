@@ -56,7 +56,6 @@ absl::StatusOr<std::unique_ptr<device::Weight>> WeightLoader::Matrix(const std::
   BATON_ASSIGN_OR_RETURN(const device::StoredTensor stored, Take(name, rows, cols));
   absl::StatusOr<std::unique_ptr<device::Weight>> weight = device_.Prepare(stored);
   if (!weight.ok()) return Explain(name, weight.status());
-  Done(stored);
   return weight;
 }
 
@@ -81,7 +80,6 @@ absl::StatusOr<std::unique_ptr<device::Weight>> WeightLoader::MatrixRows(const s
   stored.rows = count;
   absl::StatusOr<std::unique_ptr<device::Weight>> weight = device_.Prepare(stored);
   if (!weight.ok()) return Explain(name, weight.status());
-  Done(stored);
   return weight;
 }
 
@@ -102,7 +100,6 @@ absl::StatusOr<FloatTensor> WeightLoader::Floats(const std::string& name, int64_
   }
   FloatTensor floats{.values = std::vector<float>(rows * cols), .dtype = stored.dtype};
   for (int64_t i = 0; i < rows * cols; ++i) floats.values[i] = ElementAt(stored, i);
-  Done(stored);
   return floats;
 }
 
@@ -127,7 +124,6 @@ absl::StatusOr<FloatTensor> WeightLoader::Fp8(const std::string& name, int64_t r
           Fp8ToFloat(stored->data[r * cols + c]) * row_scales[c / block[1]];
     }
   }
-  checkpoint_.Release(stored->data, stored->bytes);
   return floats;
 }
 
@@ -214,11 +210,6 @@ absl::StatusOr<device::StoredTensor> WeightLoader::Take(const std::string& name,
   }
   Count(name);
   return stored;
-}
-
-void WeightLoader::Done(const device::StoredTensor& stored) {
-  const int64_t blocks = stored.rows * stored.cols / device::BlockElements(stored.dtype);
-  checkpoint_.Release(stored.data, blocks * device::BlockBytes(stored.dtype));
 }
 
 absl::Status WeightLoader::Explain(const std::string& name, const absl::Status& status) const {

@@ -74,8 +74,6 @@ class WeightLoader {
   absl::StatusOr<FloatTensor> Fp8(const std::string& name, int64_t rows, int64_t cols);
   absl::Status Explain(const std::string& name, const absl::Status& status) const;
   void Count(const std::string& name);
-  // Its memory is not needed any more.
-  void Done(const device::StoredTensor& stored);
 
   const Checkpoint& checkpoint_;
   device::Device& device_;

@@ -28,10 +28,6 @@ class MappedFile {
 
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
 
-  // Gives back the memory of the whole pages within [data, data + size) of a mapped file that has
-  // been read; who reads them again reads the file again.
-  static void Release(const void* data, size_t size);
-
  private:
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;

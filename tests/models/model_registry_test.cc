@@ -12,7 +12,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "device/device_factory.h"
 #include "tests/fakes/temp_folder.h"
 
 namespace baton::models {
@@ -155,28 +154,6 @@ TEST(FolderConfig, TokensThatEndAGenerationAreThoseOfBothFiles) {
   EXPECT_THAT(folder.Read()->eos_ids, ElementsAre(2, 7, 9));
   folder.files().Write("generation_config.json", R"({"eos_token_id": "two"})");
   EXPECT_THAT(folder.Error(), HasSubstr("generation_config.json: field eos_token_id is \"two\""));
-}
-
-// A file of a tebibyte that takes no room on the disk.
-TEST(LoadModel, MoreWeightsThanMemoryAreRefusedWithTheNumbersBeforeLoading) {
-  const fakes::TempFolder folder;
-  const std::string golden = absl::StrCat(BATON_TEST_DATA, "/golden/llama3_tied");
-  std::filesystem::copy_file(golden + "/config.json", folder.path() + "/config.json");
-  const std::string header =
-      R"({"model.embed_tokens.weight":{"dtype":"F32","shape":[1048576,262144],)"
-      R"("data_offsets":[0,1099511627776]}})";
-  const uint64_t size = header.size();
-  const std::string file = folder.Write(
-      "model.safetensors", std::string(reinterpret_cast<const char*>(&size), 8) + header);
-  std::filesystem::resize_file(file, 8 + size + (uint64_t{1} << 40));
-  for (const std::string chip : {"cpu", "d_chip"}) {
-    const auto device = device::CreateDevice({.name = chip});
-    ASSERT_TRUE(device.ok()) << device.status();
-    const absl::Status status = LoadModel(folder.path(), **device, {}).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr(absl::StrCat("the weights take at least 1024.0 GiB on ", chip)));
-  }
 }
 
 }  // namespace
