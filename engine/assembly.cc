@@ -27,12 +27,13 @@ int64_t AvailableMemory() {
   return 0;
 }
 
-device::KvGeometry GeometryOf(const models::ModelConfig& config, int32_t block_tokens) {
+device::KvGeometry GeometryOf(const models::ModelConfig& config, int32_t block_tokens,
+                              device::DType kv_dtype) {
   return {.layers = config.layers,
           .kv_heads = config.kv_heads,
           .head_dim = config.head_dim,
           .block_tokens = block_tokens,
-          .dtype = device::DType::kF16,
+          .dtype = kv_dtype,
           .latent_dim = config.kv_latent_dim};
 }
 
@@ -43,10 +44,10 @@ int64_t PoolBytes(const AssemblyOptions& options) {
 
 // Where nobody asks for a context: the model's own, or as much of it as the pool holds. Models of
 // 128k positions and more are common, pools for them are not.
-absl::StatusOr<int64_t> ContextFor(const AssemblyOptions& options) {
+absl::StatusOr<int64_t> ContextFor(const AssemblyOptions& options, device::DType kv_dtype) {
   if (options.context_max > 0) return options.context_max;
   BATON_ASSIGN_OR_RETURN(const models::ModelConfig config, models::ReadModelConfig(options.model));
-  const device::KvGeometry geometry = GeometryOf(config, options.block_tokens);
+  const device::KvGeometry geometry = GeometryOf(config, options.block_tokens, kv_dtype);
   const int64_t held = PoolBytes(options) / geometry.BlockBytesTotal() * options.block_tokens;
   return held == 0 ? config.context_length : std::min(config.context_length, held);
 }
@@ -98,7 +99,7 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   BATON_ASSIGN_OR_RETURN(parts.device, device::CreateDevice(device));
   models::LoadOptions load;
   load.max_batch_tokens = options.batch_tokens_max;
-  BATON_ASSIGN_OR_RETURN(load.max_context, ContextFor(options));
+  BATON_ASSIGN_OR_RETURN(load.max_context, ContextFor(options, kv_dtype));
   load.on_progress = options.on_progress;
   BATON_ASSIGN_OR_RETURN(parts.model, models::LoadModel(options.model, *parts.device, load));
   const models::ModelConfig& config = parts.model->config();
