@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -74,12 +73,8 @@ absl::Status AddChunk(ModelRun& run, absl::Span<const int32_t> chunk, int32_t bo
 }
 
 absl::Status Perplexity(const Options& options) {
-  if (std::filesystem::is_directory(options.run.model)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        options.run.model, ": a folder has no tokenizer that can be read; needed a GGUF file"));
-  }
   BATON_ASSIGN_OR_RETURN(const auto tokenizer,
-                         models::text::Tokenizer::FromGguf(options.run.model));
+                         models::text::Tokenizer::Open(options.run.model));
   BATON_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ReadTokens(options, *tokenizer));
   BATON_ASSIGN_OR_RETURN(ModelRun run, ModelRun::Load(options.run));
   if (tokenizer->vocab_size() > run.config().vocab_size) {

@@ -18,8 +18,10 @@
 #include "cli/commands.h"
 #include "cli/http_client.h"
 #include "cli/local_cluster.h"
+#include "cli/model_path.h"
 #include "cli/once.h"
 #include "engine/assembly.h"
+#include "models/text/folder_texts.h"
 
 namespace baton::cli {
 namespace {
@@ -133,13 +135,14 @@ void PrintBanner(const Options& o, const LocalCluster& cluster, const std::strin
       "{\"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}], "
       "\"model\": \"%s\", \"stream\": true}'\n\n",
       url.c_str(),
-      o.served_model_name.empty() ? std::filesystem::path(o.model).stem().string().c_str()
+      o.served_model_name.empty() ? models::text::DefaultModelId(o.model).c_str()
                                   : o.served_model_name.c_str());
   std::fflush(stdout);
 }
 
-absl::Status ServeCluster(const Options& o) {
-  if (o.model.empty()) return absl::InvalidArgumentError("--model FILE is required");
+absl::Status ServeCluster(Options o) {
+  if (o.model.empty()) return absl::InvalidArgumentError("--model is required");
+  BATON_ASSIGN_OR_RETURN(o.model, ResolveModel(o.model));
   const absl::Time begin = SystemClock::Get().Now();
   LocalCluster cluster(ClusterOptions(o));
   BATON_RETURN_IF_ERROR(cluster.Start(absl::Minutes(10)));
@@ -169,7 +172,8 @@ absl::Status ServeCluster(const Options& o) {
 void AddOptions(CLI::App& command, Options& o) {
   command.add_option("--role", o.role,
                      "run only this process: router, prefill or decode; its own flags follow");
-  command.add_option("--model", o.model, "GGUF file");
+  command.add_option("--model", o.model,
+                     "GGUF file, Hugging Face folder, or org/name in the Hugging Face cache");
   command.add_option("--served-model-name", o.served_model_name, "model id in the API");
   command.add_option("--host", o.host, "address of the HTTP API")->capture_default_str();
   command.add_option("--port", o.port, "port of the HTTP API; 0 takes a free one")
@@ -194,7 +198,8 @@ void AddOptions(CLI::App& command, Options& o) {
       ->capture_default_str();
   command.add_option("--isa", o.isa, "force scalar, avx2, avxvnni, avx512vnni or amx");
   command.add_option("--kv-dtype", o.kv_dtype, "keys and values as f16 (default), bf16 or f32");
-  command.add_option("--max-context", o.max_context, "most tokens of one sequence; 0: the model's");
+  command.add_option("--max-context,--max-model-len", o.max_context,
+                     "most tokens of one sequence; 0: the model's, or what the KV pool holds");
   command.add_option("--kv-bytes", o.kv_bytes, "KV pool of a node in bytes; 0: by the machine");
   command.add_option("--block-tokens", o.block_tokens, "tokens in a KV block: 16, 32 or 64");
   command.add_option("--log-level", o.log_level, "debug, info, warn or error")

@@ -124,6 +124,9 @@ absl::Status Validate(const EmbedArgs& args) {
   if (args.ids.empty()) return Bad("embed.ids is empty");
   BATON_RETURN_IF_ERROR(
       CheckShape("embed.out", args.out, static_cast<int64_t>(args.ids.size()), args.table->cols()));
+  if (!(args.scale > 0 && args.scale <= std::numeric_limits<float>::max())) {
+    return Bad("embed.scale is ", args.scale, ", needs a positive number");
+  }
   for (const int32_t id : args.ids) {
     if (id < 0 || id >= args.table->rows()) {
       return Bad("embed.ids: ", id, " is outside the table of ", args.table->rows());

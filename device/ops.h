@@ -2,9 +2,9 @@
 // then runs them.
 //
 // Matrices are float32 in device memory, one row per token of the batch. Ops that several chips
-// fuse are fused in the vocabulary (a norm before a linear layer, gate-up-SwiGLU), so that a chip
-// may quantise straight from registers; the reference computes them one after another. `out` never
-// overlaps an input unless the comment says so.
+// fuse are fused in the vocabulary (a norm before a linear layer, gate-up-activation), so that a
+// chip may quantise straight from registers; the reference computes them one after another. `out`
+// never overlaps an input unless the comment says so.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ struct EmbedArgs {
   const Weight* table = nullptr;  // [vocab, hidden]
   absl::Span<const int32_t> ids;  // [n], each in [0, vocab)
   MatrixView out;                 // [n, hidden]
+  float scale = 1;                // what every number is multiplied with
 };
 
 // Root mean square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon) * gain.
@@ -32,7 +33,8 @@ struct Norm {
 struct RmsNormArgs {
   ConstMatrixView in;  // [n, cols]
   Norm norm;
-  MatrixView out;  // [n, cols], may be the same memory as in
+  MatrixView out;           // [n, cols], may be the same memory as in
+  bool accumulate = false;  // add to out (a residual) instead of overwriting it
 };
 
 // out = norm(in) * weight^T + bias, for up to four weights that share the input (q, k and v for
@@ -49,9 +51,14 @@ struct LinearArgs {
   absl::Span<const Part> parts;
 };
 
-enum class Activation : uint8_t { kSilu };
+// How a gated layer activates its gate g.
+enum class Activation : uint8_t {
+  kSilu,      // g * sigmoid(g)
+  kGeluTanh,  // g / 2 * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 g^3))) (Hendrycks & Gimpel 2016)
+};
 
-// out = activation(norm(in) * gate^T) * (norm(in) * up^T), elementwise (SwiGLU, Shazeer 2020).
+// out = activation(norm(in) * gate^T) * (norm(in) * up^T), elementwise (SwiGLU and GeGLU, Shazeer
+// 2020).
 struct GatedLinearArgs {
   ConstMatrixView in;            // [n, in_cols]
   Norm norm;                     // gain null: none

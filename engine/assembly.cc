@@ -27,11 +27,34 @@ int64_t AvailableMemory() {
   return 0;
 }
 
+device::KvGeometry GeometryOf(const models::ModelConfig& config, int32_t block_tokens,
+                              device::DType kv_dtype) {
+  return {.layers = config.layers,
+          .kv_heads = config.kv_heads,
+          .head_dim = config.head_dim,
+          .block_tokens = block_tokens,
+          .dtype = kv_dtype,
+          .latent_dim = config.kv_latent_dim};
+}
+
+int64_t PoolBytes(const AssemblyOptions& options) {
+  if (options.kv_bytes > 0) return options.kv_bytes;
+  return std::min(AvailableMemory() / 4, kDefaultPoolBytesMax);
+}
+
+// Where nobody asks for a context: the model's own, or as much of it as the pool holds. Models of
+// 128k positions and more are common, pools for them are not.
+absl::StatusOr<int64_t> ContextFor(const AssemblyOptions& options, device::DType kv_dtype) {
+  if (options.context_max > 0) return options.context_max;
+  BATON_ASSIGN_OR_RETURN(const models::ModelConfig config, models::ReadModelConfig(options.model));
+  const device::KvGeometry geometry = GeometryOf(config, options.block_tokens, kv_dtype);
+  const int64_t held = PoolBytes(options) / geometry.BlockBytesTotal() * options.block_tokens;
+  return held == 0 ? config.context_length : std::min(config.context_length, held);
+}
+
 absl::StatusOr<int32_t> PoolBlocks(const AssemblyOptions& options,
                                    const device::KvGeometry& geometry, int64_t context) {
-  const int64_t bytes = options.kv_bytes > 0
-                            ? options.kv_bytes
-                            : std::min(AvailableMemory() / 4, kDefaultPoolBytesMax);
+  const int64_t bytes = PoolBytes(options);
   const int64_t blocks = std::min<int64_t>(bytes / geometry.BlockBytesTotal(), INT32_MAX);
   const int32_t needed = kvcache::BlocksFor(context, options.block_tokens);
   if (blocks < needed) {
@@ -76,16 +99,11 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   BATON_ASSIGN_OR_RETURN(parts.device, device::CreateDevice(device));
   models::LoadOptions load;
   load.max_batch_tokens = options.batch_tokens_max;
-  load.max_context = options.context_max;
+  BATON_ASSIGN_OR_RETURN(load.max_context, ContextFor(options, kv_dtype));
   load.on_progress = options.on_progress;
   BATON_ASSIGN_OR_RETURN(parts.model, models::LoadModel(options.model, *parts.device, load));
   const models::ModelConfig& config = parts.model->config();
-  const device::KvGeometry geometry{.layers = config.layers,
-                                    .kv_heads = config.kv_heads,
-                                    .head_dim = config.head_dim,
-                                    .block_tokens = options.block_tokens,
-                                    .dtype = kv_dtype,
-                                    .latent_dim = config.kv_latent_dim};
+  const device::KvGeometry geometry = GeometryOf(config, options.block_tokens, kv_dtype);
   BATON_ASSIGN_OR_RETURN(const int32_t blocks,
                          PoolBlocks(options, geometry, config.context_length));
   BATON_ASSIGN_OR_RETURN(parts.store, kvcache::KvStore::Create(*parts.device, geometry, blocks));

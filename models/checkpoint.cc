@@ -14,6 +14,8 @@
 #include "base/status_macros.h"
 #include "device/block_formats.h"
 #include "models/gguf/fingerprint.h"
+#include "models/gguf_config.h"
+#include "models/gguf_names.h"
 
 namespace baton::models {
 namespace {
@@ -80,8 +82,9 @@ absl::StatusOr<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::st
     return checkpoint;
   }
   BATON_ASSIGN_OR_RETURN(checkpoint->gguf_, GgufFile::Open(path));
+  BATON_ASSIGN_OR_RETURN(checkpoint->hf_config_, ReadGgufConfig(*checkpoint->gguf_));
   BATON_ASSIGN_OR_RETURN(checkpoint->architecture_,
-                         checkpoint->gguf_->GetString("general.architecture"));
+                         checkpoint->hf_config_->GetString("model_type"));
   return checkpoint;
 }
 
@@ -150,23 +153,43 @@ std::vector<std::string> Checkpoint::TensorNames() const {
   return names;
 }
 
+std::string Checkpoint::StoredName(const std::string& name) const {
+  return gguf_ == nullptr ? name : GgufPlaceOf(architecture_, name).name;
+}
+
 bool Checkpoint::Has(const std::string& name) const {
-  if (gguf_ != nullptr) return gguf_->Find(name) != nullptr;
+  if (gguf_ != nullptr) return gguf_->Find(StoredName(name)) != nullptr;
   return std::any_of(shards_.begin(), shards_.end(),
                      [&](const auto& shard) { return shard->tensors().count(name) > 0; });
 }
 
 absl::StatusOr<device::StoredTensor> Checkpoint::Get(const std::string& name) const {
-  if (gguf_ == nullptr) return GetFromSafetensors(name);
-  BATON_ASSIGN_OR_RETURN(const GgufTensor* tensor, gguf_->GetTensor(name));
-  if (tensor->rank > 2) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(name), " has dims ",
-                                                   tensor->DimsText(), ", needed at most two"));
+  return gguf_ == nullptr ? GetFromSafetensors(name) : GetFromGguf(name);
+}
+
+absl::StatusOr<device::StoredTensor> Checkpoint::GetFromGguf(const std::string& name) const {
+  const GgufPlace place = GgufPlaceOf(architecture_, name);
+  BATON_ASSIGN_OR_RETURN(const GgufTensor* tensor, gguf_->GetTensor(place.name));
+  // A part is what the last dimension counts: a matrix of three dimensions, a row of two.
+  const int32_t rank_max = place.part < 0 ? 2 : 3;
+  if (tensor->rank > rank_max || (place.part >= 0 && tensor->rank < 2)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, ": tensor ", Quoted(place.name), " has dims ", tensor->DimsText(),
+                     ", needed ", place.part < 0 ? "at most two" : "two or three"));
   }
-  return device::StoredTensor{.dtype = ToDType(tensor->type),
+  device::StoredTensor stored{.dtype = ToDType(tensor->type),
                               .rows = tensor->dims[1],
                               .cols = tensor->dims[0],
                               .data = tensor->data};
+  if (place.part < 0) return stored;
+  const int64_t parts = tensor->dims[tensor->rank - 1];
+  if (place.part >= parts) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Quoted(place.name), " has ",
+                                                   parts, " parts, needed number ", place.part));
+  }
+  if (tensor->rank == 2) stored.rows = 1;
+  stored.data = tensor->data + static_cast<uint64_t>(place.part) * (tensor->bytes / parts);
+  return stored;
 }
 
 absl::StatusOr<const SafetensorsTensor*> Checkpoint::GetRaw(const std::string& name) const {

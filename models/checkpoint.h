@@ -17,7 +17,8 @@
 
 namespace baton::models {
 
-// Immutable after opening. Exactly one of gguf() and hf_config() is not null.
+// Immutable after opening. Both formats are read alike: a GGUF file's metadata as the config.json
+// that would say the same (gguf_config.h), its tensors by Hugging Face's names (gguf_names.h).
 class Checkpoint {
  public:
   // `path` is a GGUF file, or a folder with config.json and model.safetensors or
@@ -25,16 +26,22 @@ class Checkpoint {
   static absl::StatusOr<std::unique_ptr<const Checkpoint>> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
-  // general.architecture of a GGUF file, model_type of a config.json.
+  // model_type of the config.json; for a GGUF file of an architecture that no family has,
+  // general.architecture.
   const std::string& architecture() const { return architecture_; }
+  // Null for a folder.
   const GgufFile* gguf() const { return gguf_.get(); }
+  // Never null.
   const HfConfig* hf_config() const { return hf_config_.get(); }
 
+  // As they are called in the file.
   std::vector<std::string> TensorNames() const;
+  // How the file calls the tensor `name`, or the one that it is a part of.
+  std::string StoredName(const std::string& name) const;
   bool Has(const std::string& name) const;
   // A matrix [rows, cols], or a vector as one row. The data lives as long as the checkpoint; it is
   // aligned to its elements. NotFound: no such tensor. InvalidArgument: a type that cannot be
-  // computed with, or more than two dimensions.
+  // computed with, or more than two dimensions. Of experts that a GGUF file stacks, the one named.
   absl::StatusOr<device::StoredTensor> Get(const std::string& name) const;
   // A safetensors tensor of any type and shape, as it lies in the file. NotFound: no such tensor,
   // or a GGUF file.
@@ -47,6 +54,7 @@ class Checkpoint {
   Checkpoint() = default;
   absl::Status OpenFolder();
   absl::Status OpenShards(const std::string& index_path);
+  absl::StatusOr<device::StoredTensor> GetFromGguf(const std::string& name) const;
   absl::StatusOr<device::StoredTensor> GetFromSafetensors(const std::string& name) const;
 
   std::string path_;

@@ -1,6 +1,7 @@
 #include "models/config_check.h"
 
 #include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -16,6 +17,20 @@ absl::Status CheckFactor(const char* field, float value, float least) {
   if (std::isfinite(value) && value >= least) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(field, " is ", value, ", needed a number of at least ", least));
+}
+
+absl::Status CheckFactors(const std::vector<float>& factors, const RopeConfig& rope) {
+  if (factors.size() != static_cast<size_t>(rope.rotary_dim / 2)) {
+    return absl::InvalidArgumentError(absl::StrCat("rope frequency factors are ", factors.size(),
+                                                   ", needed ", rope.rotary_dim / 2,
+                                                   ", half of the rotary dimension"));
+  }
+  for (const float factor : factors) {
+    if (!std::isfinite(factor) || factor <= 0) {
+      return Refuse("a rope frequency factor", factor, "a number above 0");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckRope(const RopeConfig& rope, int32_t head_dim) {
@@ -55,19 +70,15 @@ absl::Status CheckRope(const RopeConfig& rope, int32_t head_dim) {
       }
       return CheckFactor("rope attention factor", rope.attention_factor, 0);
     case RopeConfig::Scaling::kFactors:
+      return CheckFactors(rope.frequency_factors, rope);
+    case RopeConfig::Scaling::kLongRope:
       break;
   }
-  if (rope.frequency_factors.size() != static_cast<size_t>(rope.rotary_dim / 2)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rope frequency factors are ", rope.frequency_factors.size(), ", needed ",
-                     rope.rotary_dim / 2, ", half of the rotary dimension"));
-  }
-  for (const float factor : rope.frequency_factors) {
-    if (!std::isfinite(factor) || factor <= 0) {
-      return Refuse("a rope frequency factor", factor, "a number above 0");
-    }
-  }
-  return absl::OkStatus();
+  BATON_RETURN_IF_ERROR(
+      CheckCount("original context of rope scaling", rope.original_context, kMaxContext));
+  BATON_RETURN_IF_ERROR(CheckFactor("rope attention factor", rope.attention_factor, 1e-3f));
+  BATON_RETURN_IF_ERROR(CheckFactors(rope.short_factors, rope));
+  return CheckFactors(rope.long_factors, rope);
 }
 
 }  // namespace
@@ -103,6 +114,9 @@ absl::Status CheckConfig(const ModelConfig& config) {
       return absl::InvalidArgumentError(
           absl::StrCat("end-of-sequence id is ", id, ", the vocabulary has ", config.vocab_size));
     }
+  }
+  if (config.window_rope.has_value()) {
+    BATON_RETURN_IF_ERROR(CheckRope(*config.window_rope, config.head_dim));
   }
   return CheckRope(config.rope, config.head_dim);
 }

@@ -22,6 +22,23 @@ device::SequenceRows RowsOf(const ForwardSequence& sequence, int64_t row_begin) 
 
 }  // namespace
 
+absl::Status AddLinear(DecoderContext& context, const device::Weight& weight, const float* bias,
+                       const device::ConstMatrixView& in, const device::Buffer& norm,
+                       const device::MatrixView& x) {
+  if (norm.data() == nullptr) {
+    const device::LinearArgs::Part part{
+        .weight = &weight, .bias = bias, .out = x, .accumulate = true};
+    return context.device.Linear({.in = in, .parts = {&part, 1}});
+  }
+  const device::MatrixView projected = context.memory.Get(Scratch::kProjected, x.rows, x.cols);
+  const device::LinearArgs::Part part{.weight = &weight, .bias = bias, .out = projected};
+  BATON_RETURN_IF_ERROR(context.device.Linear({.in = in, .parts = {&part, 1}}));
+  return context.device.RmsNorm({.in = projected,
+                                 .norm = {norm.floats(), context.config.norm_epsilon},
+                                 .out = x,
+                                 .accumulate = true});
+}
+
 absl::StatusOr<std::unique_ptr<DecoderContext>> Decoder::MakeContext(const ModelConfig& config,
                                                                      device::Device& device,
                                                                      const LoadOptions& options) {
@@ -120,6 +137,9 @@ absl::Status Decoder::Forward(const ForwardBatch& batch, device::ConstMatrixView
   int64_t tokens = 0, positions = 0;
   BATON_RETURN_IF_ERROR(CheckBatch(batch, &tokens, &positions));
   BATON_RETURN_IF_ERROR(context_->rope.Cover(positions));
+  if (context_->window_rope.has_value()) {
+    BATON_RETURN_IF_ERROR(context_->window_rope->Cover(positions));
+  }
   const ModelConfig& config = context_->config;
   StepRows rows{.x = context_->memory.Get(Scratch::kResidual, tokens, config.hidden)};
   ids_.clear();
@@ -127,8 +147,10 @@ absl::Status Decoder::Forward(const ForwardBatch& batch, device::ConstMatrixView
     rows.sequences.push_back(RowsOf(sequence, static_cast<int64_t>(ids_.size())));
     ids_.insert(ids_.end(), sequence.tokens.begin(), sequence.tokens.end());
   }
-  BATON_RETURN_IF_ERROR(
-      context_->device.Embed({.table = weights_.embedding.get(), .ids = ids_, .out = rows.x}));
+  BATON_RETURN_IF_ERROR(context_->device.Embed({.table = weights_.embedding.get(),
+                                                .ids = ids_,
+                                                .out = rows.x,
+                                                .scale = weights_.embedding_scale}));
   for (int32_t i = 0; i < config.layers; ++i) {
     const DecoderLayer& layer = weights_.layers[i];
     rows.query = context_->memory.Get(Scratch::kQuery, tokens, layer.attention->query_cols());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -52,20 +53,37 @@ struct DecoderContext {
       : config(model_config),
         device(chip),
         memory(chip, max_batch_tokens),
-        rope(model_config.rope, model_config.context_length, chip) {}
+        rope(model_config.rope, model_config.context_length, chip) {
+    if (model_config.window_rope.has_value()) {
+      window_rope.emplace(*model_config.window_rope, model_config.context_length, chip);
+    }
+  }
+
+  // Of a layer that sees the last `window` positions; 0: all.
+  const RopeTable& RopeOf(int64_t window) const {
+    return window > 0 && window_rope.has_value() ? *window_rope : rope;
+  }
 
   const ModelConfig config;
   device::Device& device;
   StepMemory memory;
   RopeTable rope;
+  std::optional<RopeTable> window_rope;
 };
 
 struct DecoderWeights {
   std::unique_ptr<device::Weight> embedding;  // [vocab, hidden]
+  float embedding_scale = 1;                  // of what is embedded, not of tied outputs
   std::vector<DecoderLayer> layers;
   device::Buffer output_norm;              // [hidden]
   std::unique_ptr<device::Weight> output;  // [vocab, hidden]; null: the embedding serves for it
 };
+
+// x += norm(in * weight^T + bias). `bias` may be null; an empty norm is none, otherwise
+// Scratch::kProjected is used.
+absl::Status AddLinear(DecoderContext& context, const device::Weight& weight, const float* bias,
+                       const device::ConstMatrixView& in, const device::Buffer& norm,
+                       const device::MatrixView& x);
 
 class Decoder final : public Model {
  public:

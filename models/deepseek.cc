@@ -28,13 +28,12 @@ absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadFeedForward(WeightLoader& 
                                                                   int32_t index) {
   const ModelConfig& config = context.config;
   const std::string layer = absl::StrCat("model.layers.", index, ".");
-  const std::string norm = layer + "post_attention_layernorm.weight";
   if (index < own.dense_layers) {
-    return LoadDenseFeedForward(loader, context, norm, layer + "mlp.", config.intermediate);
+    return LoadDenseFeedForward(loader, context, layer, config.intermediate, {});
   }
   BATON_ASSIGN_OR_RETURN(MixtureWeights weights,
                          LoadMixtureWeights(loader, config, own.mixture,
-                                            {.norm = norm,
+                                            {.norm = layer + "post_attention_layernorm.weight",
                                              .router = layer + "mlp.gate.weight",
                                              .experts = layer + "mlp.experts.",
                                              .gate = "gate_proj",

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "models/config_check.h"
 #include "models/hf_decoder_config.h"
+#include "models/hf_rope.h"
 
 namespace baton::models {
 namespace {
@@ -121,24 +122,24 @@ absl::StatusOr<DeepseekConfig> ReadDeepseekOwnConfig(const Checkpoint& checkpoin
 }
 
 absl::StatusOr<ModelConfig> ReadDeepseekConfig(const Checkpoint& checkpoint) {
-  BATON_ASSIGN_OR_RETURN(const HfConfig* hf, NeededHfConfig(checkpoint));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyText(*hf, "hidden_act", "silu"));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyBool(*hf, "attention_bias", false));
-  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(*hf));
-  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(*hf));
+  const HfConfig& hf = *checkpoint.hf_config();
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(HfAllowOnlyBool(hf, "attention_bias", false));
+  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(hf));
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
   BATON_ASSIGN_OR_RETURN(const int64_t kv_heads,
-                         hf->GetInt("num_key_value_heads", config.query_heads));
+                         hf.GetInt("num_key_value_heads", config.query_heads));
   if (kv_heads != config.query_heads) {
-    return hf->Refusal("num_key_value_heads",
-                       absl::StrCat("needed the number of attention heads, ", config.query_heads));
+    return hf.Refusal("num_key_value_heads",
+                      absl::StrCat("needed the number of attention heads, ", config.query_heads));
   }
   BATON_ASSIGN_OR_RETURN(const DeepseekConfig own, ReadDeepseekOwnConfig(checkpoint));
   const LatentAttentionConfig& attention = own.attention;
   config.kv_heads = 1;
   config.head_dim = static_cast<int32_t>(attention.rotary_dim + attention.latent_dim);
   config.kv_latent_dim = static_cast<int32_t>(attention.latent_dim);
-  BATON_ASSIGN_OR_RETURN(config.rope, ReadHfRope(*hf, static_cast<int32_t>(attention.rotary_dim)));
-  BATON_ASSIGN_OR_RETURN(const bool interleaved, hf->GetBool("rope_interleave", true));
+  BATON_ASSIGN_OR_RETURN(config.rope, ReadHfRope(hf, static_cast<int32_t>(attention.rotary_dim)));
+  BATON_ASSIGN_OR_RETURN(const bool interleaved, hf.GetBool("rope_interleave", true));
   if (interleaved) config.rope.style = device::RopeStyle::kInterleaved;
   return Checked(checkpoint, std::move(config));
 }

@@ -28,22 +28,7 @@ struct GptOssConfig {
 absl::StatusOr<std::vector<int64_t>> ReadWindows(const HfConfig& hf) {
   BATON_ASSIGN_OR_RETURN(const int64_t layers, HfCount(hf, "num_hidden_layers", kMaxLayers));
   BATON_ASSIGN_OR_RETURN(const int64_t window, HfCount(hf, "sliding_window", kMaxContext, 128));
-  std::vector<int64_t> windows;
-  if (!hf.Has("layer_types")) {
-    for (int64_t i = 0; i < layers; ++i) windows.push_back(i % 2 == 0 ? window : 0);
-    return windows;
-  }
-  BATON_ASSIGN_OR_RETURN(const std::vector<std::string> types, hf.GetStringList("layer_types"));
-  if (static_cast<int64_t>(types.size()) != layers) {
-    return hf.Refusal("layer_types", absl::StrCat("needed one for each of ", layers, " layers"));
-  }
-  for (const std::string& type : types) {
-    if (type != "sliding_attention" && type != "full_attention") {
-      return hf.Refusal("layer_types", "allowed are \"sliding_attention\" and \"full_attention\"");
-    }
-    windows.push_back(type == "sliding_attention" ? window : 0);
-  }
-  return windows;
+  return ReadHfWindows(hf, layers, window, [](int64_t layer) { return layer % 2 == 0; });
 }
 
 absl::StatusOr<bool> ReadMxfp4(const HfConfig& hf) {
@@ -186,31 +171,68 @@ class ExpertLoader {
   MixtureWeights& weights_;
 };
 
+// Of GGUF files, whose converter has parted gate and up and stacked the experts of each.
+absl::StatusOr<MixtureWeights> LoadGgufMixture(WeightLoader& loader, const ModelConfig& config,
+                                               const GptOssConfig& own, const std::string& layer) {
+  const std::string experts = layer + "mlp.experts.";
+  BATON_ASSIGN_OR_RETURN(MixtureWeights weights,
+                         LoadMixtureWeights(loader, config, own.mixture,
+                                            {.norm = layer + "post_attention_layernorm.weight",
+                                             .router = layer + "mlp.router.weight",
+                                             .experts = experts,
+                                             .gate = "gate_proj",
+                                             .up = "up_proj",
+                                             .down = "down_proj"}));
+  for (int32_t e = 0; e < own.mixture.routing.experts; ++e) {
+    const auto bias = [&](const char* name, int64_t size) -> absl::StatusOr<const float*> {
+      const std::string full = absl::StrCat(experts, e, ".", name, ".bias");
+      BATON_ASSIGN_OR_RETURN(device::Buffer buffer, loader.Vector(full, size));
+      weights.biases.push_back(std::move(buffer));
+      return weights.biases.back().floats();
+    };
+    device::Expert& expert = weights.experts[e];
+    BATON_ASSIGN_OR_RETURN(expert.gate_bias, bias("gate_proj", own.mixture.intermediate));
+    BATON_ASSIGN_OR_RETURN(expert.up_bias, bias("up_proj", own.mixture.intermediate));
+    BATON_ASSIGN_OR_RETURN(expert.down_bias, bias("down_proj", config.hidden));
+  }
+  return weights;
+}
+
+// Of folders: all experts' gates and ups in one tensor, in BF16 or MXFP4.
+absl::StatusOr<MixtureWeights> LoadHfMixture(WeightLoader& loader, const ModelConfig& config,
+                                             const GptOssConfig& own, const std::string& layer) {
+  const int32_t experts = own.mixture.routing.experts;
+  MixtureWeights weights;
+  BATON_ASSIGN_OR_RETURN(weights.norm,
+                         loader.Vector(layer + "post_attention_layernorm.weight", config.hidden));
+  BATON_ASSIGN_OR_RETURN(weights.router,
+                         loader.Matrix(layer + "mlp.router.weight", experts, config.hidden));
+  ExpertLoader expert_loader(loader, config, own, layer + "mlp.experts.", weights);
+  for (int32_t e = 0; e < experts; ++e) BATON_RETURN_IF_ERROR(expert_loader.Load(e));
+  return weights;
+}
+
 absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadFeedForward(WeightLoader& loader,
                                                                   DecoderContext& context,
                                                                   const GptOssConfig& own,
                                                                   const std::string& layer) {
-  const int64_t hidden = context.config.hidden;
-  const int32_t experts = own.mixture.routing.experts;
-  MixtureWeights weights;
-  BATON_ASSIGN_OR_RETURN(weights.norm,
-                         loader.Vector(layer + "post_attention_layernorm.weight", hidden));
-  BATON_ASSIGN_OR_RETURN(weights.router,
-                         loader.Matrix(layer + "mlp.router.weight", experts, hidden));
-  BATON_ASSIGN_OR_RETURN(weights.router_bias, loader.Vector(layer + "mlp.router.bias", experts));
-  ExpertLoader expert_loader(loader, context.config, own, layer + "mlp.experts.", weights);
-  for (int32_t e = 0; e < experts; ++e) BATON_RETURN_IF_ERROR(expert_loader.Load(e));
+  const bool gguf = loader.checkpoint().gguf() != nullptr;
+  BATON_ASSIGN_OR_RETURN(MixtureWeights weights,
+                         gguf ? LoadGgufMixture(loader, context.config, own, layer)
+                              : LoadHfMixture(loader, context.config, own, layer));
+  BATON_ASSIGN_OR_RETURN(weights.router_bias,
+                         loader.Vector(layer + "mlp.router.bias", own.mixture.routing.experts));
   return MakeMixture(context, own.mixture, std::move(weights));
 }
 
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadGptOssConfig(const Checkpoint& checkpoint) {
-  BATON_ASSIGN_OR_RETURN(const HfConfig* hf, NeededHfConfig(checkpoint));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyText(*hf, "hidden_act", "silu"));
-  BATON_RETURN_IF_ERROR(ReadOwn(*hf).status());
-  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(*hf));
-  BATON_RETURN_IF_ERROR(ReadHfHeads(*hf, config));
+  const HfConfig& hf = *checkpoint.hf_config();
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(ReadOwn(hf).status());
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
+  BATON_RETURN_IF_ERROR(ReadHfHeads(hf, config));
   return Checked(checkpoint, std::move(config));
 }
 
@@ -223,10 +245,11 @@ absl::StatusOr<std::unique_ptr<Model>> LoadGptOss(const Checkpoint& checkpoint,
   BATON_ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderEnds(loader, config));
   for (int32_t i = 0; i < config.layers; ++i) {
     const std::string layer = absl::StrCat("model.layers.", i, ".");
-    BATON_ASSIGN_OR_RETURN(
-        auto attention,
-        LoadGroupedAttention(loader, *context, layer,
-                             {.biases = own.biases, .sinks = true, .window = own.windows[i]}));
+    BATON_ASSIGN_OR_RETURN(auto attention, LoadGroupedAttention(loader, *context, layer,
+                                                                {.input_biases = own.biases,
+                                                                 .output_bias = own.biases,
+                                                                 .sinks = true,
+                                                                 .window = own.windows[i]}));
     BATON_ASSIGN_OR_RETURN(auto feed_forward, LoadFeedForward(loader, *context, own, layer));
     weights.layers.push_back({std::move(attention), std::move(feed_forward)});
   }

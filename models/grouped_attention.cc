@@ -10,18 +10,23 @@ namespace baton::models {
 namespace {
 
 struct GroupedWeights {
-  device::Buffer norm;                                // [hidden]
+  device::Buffer norm, output_norm;                   // [hidden], or empty
   std::unique_ptr<device::Weight> query, key, value;  // [heads * head_dim, hidden]
   std::unique_ptr<device::Weight> output;             // [hidden, query_heads * head_dim]
   device::Buffer query_bias, key_bias, value_bias, output_bias;
-  device::Buffer query_norm, key_norm;  // [head_dim]
+  device::Buffer query_norm, key_norm;  // [head_dim] or [heads * head_dim]
   device::Buffer sinks;                 // [query_heads]
 };
 
 class GroupedAttention final : public AttentionLayer {
  public:
-  GroupedAttention(DecoderContext& context, GroupedWeights weights, int64_t window)
-      : context_(context), weights_(std::move(weights)), window_(window) {}
+  GroupedAttention(DecoderContext& context, GroupedWeights weights, int64_t window, float scale,
+                   bool norm_each_head)
+      : context_(context),
+        weights_(std::move(weights)),
+        window_(window),
+        scale_(scale),
+        norm_each_head_(norm_each_head) {}
 
   int64_t query_cols() const override {
     return int64_t{context_.config.query_heads} * context_.config.head_dim;
@@ -50,20 +55,16 @@ class GroupedAttention final : public AttentionLayer {
     const ModelConfig& config = context_.config;
     const device::MatrixView attended =
         context_.memory.Get(Scratch::kAttended, rows.x.rows, query_cols());
-    BATON_RETURN_IF_ERROR(
-        context_.device.Attention({.query = rows.query,
-                                   .kv = kv,
-                                   .sequences = rows.sequences,
-                                   .query_heads = config.query_heads,
-                                   .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
-                                   .out = attended,
-                                   .sinks = weights_.sinks.floats(),
-                                   .window = window_}));
-    const device::LinearArgs::Part part{.weight = weights_.output.get(),
-                                        .bias = weights_.output_bias.floats(),
-                                        .out = rows.x,
-                                        .accumulate = true};
-    return context_.device.Linear({.in = attended, .parts = {&part, 1}});
+    BATON_RETURN_IF_ERROR(context_.device.Attention({.query = rows.query,
+                                                     .kv = kv,
+                                                     .sequences = rows.sequences,
+                                                     .query_heads = config.query_heads,
+                                                     .scale = scale_,
+                                                     .out = attended,
+                                                     .sinks = weights_.sinks.floats(),
+                                                     .window = window_}));
+    return AddLinear(context_, *weights_.output, weights_.output_bias.floats(), attended,
+                     weights_.output_norm, rows.x);
   }
 
  private:
@@ -72,8 +73,8 @@ class GroupedAttention final : public AttentionLayer {
     const ModelConfig& config = context_.config;
     if (gain.data() != nullptr) {
       // The matrix is dense, so every head is a row of its own.
-      const device::MatrixView each{heads.data, heads.rows * (heads.cols / config.head_dim),
-                                    config.head_dim, config.head_dim};
+      const int64_t cols = norm_each_head_ ? config.head_dim : heads.cols;
+      const device::MatrixView each{heads.data, heads.rows * (heads.cols / cols), cols, cols};
       BATON_RETURN_IF_ERROR(context_.device.RmsNorm(
           {.in = each, .norm = {gain.floats(), config.norm_epsilon}, .out = each}));
     }
@@ -81,14 +82,31 @@ class GroupedAttention final : public AttentionLayer {
                                  .head_dim = config.head_dim,
                                  .rotary_dim = config.rope.rotary_dim,
                                  .style = config.rope.style,
-                                 .table = context_.rope.view(),
+                                 .table = context_.RopeOf(window_).view(),
                                  .sequences = rows.sequences});
   }
 
   DecoderContext& context_;
   GroupedWeights weights_;
   int64_t window_;
+  float scale_;
+  bool norm_each_head_;
 };
+
+absl::Status LoadProjections(WeightLoader& loader, const ModelConfig& config,
+                             const std::string& attention, bool fused, GroupedWeights& w) {
+  const int64_t query_rows = int64_t{config.query_heads} * config.head_dim;
+  const int64_t kv_rows = int64_t{config.kv_heads} * config.head_dim;
+  const auto load = [&](const char* name, int64_t rows, int64_t first) {
+    if (!fused) return loader.Matrix(absl::StrCat(attention, name, ".weight"), rows, config.hidden);
+    return loader.MatrixRows(attention + "qkv_proj.weight", query_rows + 2 * kv_rows, config.hidden,
+                             first, rows);
+  };
+  BATON_ASSIGN_OR_RETURN(w.query, load("q_proj", query_rows, 0));
+  BATON_ASSIGN_OR_RETURN(w.key, load("k_proj", kv_rows, query_rows));
+  BATON_ASSIGN_OR_RETURN(w.value, load("v_proj", kv_rows, query_rows + kv_rows));
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -96,36 +114,47 @@ absl::StatusOr<std::unique_ptr<AttentionLayer>> LoadGroupedAttention(
     WeightLoader& loader, DecoderContext& context, const std::string& prefix,
     const GroupedAttentionOptions& options) {
   const ModelConfig& config = context.config;
-  const int64_t hidden = config.hidden;
   const int64_t query_cols = int64_t{config.query_heads} * config.head_dim;
   const int64_t kv_cols = int64_t{config.kv_heads} * config.head_dim;
-  const auto matrix = [&](const char* name, int64_t rows, int64_t cols) {
-    return loader.Matrix(absl::StrCat(prefix, "self_attn.", name, ".weight"), rows, cols);
-  };
+  const std::string attention = prefix + "self_attn.";
   const auto vector = [&](bool wanted, const char* name,
                           int64_t size) -> absl::StatusOr<device::Buffer> {
     if (!wanted) return device::Buffer();
-    return loader.Vector(absl::StrCat(prefix, "self_attn.", name), size);
+    return loader.Vector(attention + name, size);
+  };
+  const auto norm = [&](bool wanted, const std::string& name,
+                        int64_t size) -> absl::StatusOr<device::Buffer> {
+    if (!wanted) return device::Buffer();
+    return loader.Norm(name, size);
   };
   GroupedWeights w;
-  BATON_ASSIGN_OR_RETURN(w.norm,
-                         loader.Vector(absl::StrCat(prefix, "input_layernorm.weight"), hidden));
-  BATON_ASSIGN_OR_RETURN(w.query, matrix("q_proj", query_cols, hidden));
-  BATON_ASSIGN_OR_RETURN(w.key, matrix("k_proj", kv_cols, hidden));
-  BATON_ASSIGN_OR_RETURN(w.value, matrix("v_proj", kv_cols, hidden));
-  BATON_ASSIGN_OR_RETURN(w.output, matrix("o_proj", hidden, query_cols));
-  BATON_ASSIGN_OR_RETURN(w.query_bias, vector(options.biases, "q_proj.bias", query_cols));
-  BATON_ASSIGN_OR_RETURN(w.key_bias, vector(options.biases, "k_proj.bias", kv_cols));
-  BATON_ASSIGN_OR_RETURN(w.value_bias, vector(options.biases, "v_proj.bias", kv_cols));
-  BATON_ASSIGN_OR_RETURN(w.output_bias, vector(options.biases, "o_proj.bias", hidden));
-  BATON_ASSIGN_OR_RETURN(w.query_norm,
-                         vector(options.head_norms, "q_norm.weight", config.head_dim));
-  BATON_ASSIGN_OR_RETURN(w.key_norm, vector(options.head_norms, "k_norm.weight", config.head_dim));
+  BATON_ASSIGN_OR_RETURN(w.norm, norm(!options.norm.empty(), prefix + options.norm, config.hidden));
+  BATON_RETURN_IF_ERROR(LoadProjections(loader, config, attention, options.fused, w));
+  BATON_ASSIGN_OR_RETURN(w.output,
+                         loader.Matrix(attention + "o_proj.weight", config.hidden, query_cols));
+  BATON_ASSIGN_OR_RETURN(w.query_bias, vector(options.input_biases, "q_proj.bias", query_cols));
+  BATON_ASSIGN_OR_RETURN(w.key_bias, vector(options.input_biases, "k_proj.bias", kv_cols));
+  BATON_ASSIGN_OR_RETURN(w.value_bias, vector(options.input_biases, "v_proj.bias", kv_cols));
+  BATON_ASSIGN_OR_RETURN(w.output_bias, vector(options.output_bias, "o_proj.bias", config.hidden));
+  const bool head_norms = options.head_norms != HeadNorms::kNone;
+  const bool each_head = options.head_norms == HeadNorms::kPerHead;
+  BATON_ASSIGN_OR_RETURN(w.query_norm, norm(head_norms, attention + "q_norm.weight",
+                                            each_head ? config.head_dim : query_cols));
+  BATON_ASSIGN_OR_RETURN(w.key_norm, norm(head_norms, attention + "k_norm.weight",
+                                          each_head ? config.head_dim : kv_cols));
   BATON_ASSIGN_OR_RETURN(w.sinks, vector(options.sinks, "sinks", config.query_heads));
+  BATON_ASSIGN_OR_RETURN(w.output_norm, norm(!options.output_norm.empty(),
+                                             prefix + options.output_norm, config.hidden));
   BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kKey, kv_cols));
   BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kValue, kv_cols));
   BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kAttended, query_cols));
-  return std::make_unique<GroupedAttention>(context, std::move(w), options.window);
+  if (!options.output_norm.empty()) {
+    BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kProjected, config.hidden));
+  }
+  const float scale =
+      options.scale > 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+  return std::make_unique<GroupedAttention>(context, std::move(w), options.window, scale,
+                                            each_head);
 }
 
 }  // namespace baton::models

@@ -33,6 +33,15 @@ absl::StatusOr<std::unique_ptr<const HfConfig>> HfConfig::Read(const std::string
   return config;
 }
 
+std::unique_ptr<const HfConfig> HfConfig::FromFields(const std::string& path, json fields,
+                                                     std::map<std::string, std::string> sources) {
+  std::unique_ptr<HfConfig> config(new HfConfig);
+  config->path_ = path;
+  config->json_ = std::move(fields);
+  config->sources_ = std::move(sources);
+  return config;
+}
+
 const json* HfConfig::Find(const std::string& key) const {
   const auto at = json_.find(key);
   return at == json_.end() || at->is_null() ? nullptr : &*at;
@@ -42,14 +51,16 @@ bool HfConfig::Has(const std::string& key) const { return Find(key) != nullptr; 
 
 absl::Status HfConfig::Refusal(const std::string& key, const std::string& problem) const {
   const json* value = Find(key);
+  const auto source = sources_.find(prefix_ + key);
+  const std::string name = source == sources_.end()
+                               ? absl::StrCat("field ", prefix_, key)
+                               : absl::StrCat("metadata key '", source->second, "'");
   if (value == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path_, ": field ", prefix_, key, " is missing, ", problem));
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": ", name, " is missing, ", problem));
   }
   std::string shown = value->dump(-1, ' ', true, json::error_handler_t::replace);
   if (shown.size() > 80) shown = shown.substr(0, 77) + "...";
-  return absl::InvalidArgumentError(
-      absl::StrCat(path_, ": field ", prefix_, key, " is ", shown, ", ", problem));
+  return absl::InvalidArgumentError(absl::StrCat(path_, ": ", name, " is ", shown, ", ", problem));
 }
 
 absl::StatusOr<std::string> HfConfig::GetString(const std::string& key,
@@ -118,6 +129,18 @@ absl::StatusOr<std::vector<std::string>> HfConfig::GetStringList(const std::stri
   return strings;
 }
 
+absl::StatusOr<std::vector<double>> HfConfig::GetFloatList(const std::string& key) const {
+  const json* value = Find(key);
+  if (value == nullptr) return std::vector<double>();
+  if (!value->is_array()) return Refusal(key, "needed a list of numbers");
+  std::vector<double> numbers;
+  for (const json& number : *value) {
+    if (!number.is_number()) return Refusal(key, "needed a list of numbers");
+    numbers.push_back(number.get<double>());
+  }
+  return numbers;
+}
+
 absl::StatusOr<std::map<std::string, std::string>> HfConfig::GetStringMap(
     const std::string& key) const {
   const json* value = Find(key);
@@ -137,86 +160,8 @@ absl::StatusOr<HfConfig> HfConfig::GetObject(const std::string& key) const {
   object.path_ = path_;
   object.prefix_ = absl::StrCat(prefix_, key, ".");
   object.json_ = *value;
+  object.sources_ = sources_;
   return object;
-}
-
-namespace {
-
-// The fields of yarn:
-// https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py
-absl::Status ReadYarn(const HfConfig& config, const HfConfig& scaling, RopeConfig& rope) {
-  BATON_ASSIGN_OR_RETURN(const double beta_fast, scaling.GetFloat("beta_fast", 32.0));
-  BATON_ASSIGN_OR_RETURN(const double beta_slow, scaling.GetFloat("beta_slow", 1.0));
-  rope.beta_fast = static_cast<float>(beta_fast);
-  rope.beta_slow = static_cast<float>(beta_slow);
-  BATON_ASSIGN_OR_RETURN(rope.truncate, scaling.GetBool("truncate", true));
-  BATON_ASSIGN_OR_RETURN(const int64_t trained_context,
-                         config.GetInt("max_position_embeddings", 2048));
-  BATON_ASSIGN_OR_RETURN(rope.original_context,
-                         scaling.GetInt("original_max_position_embeddings", trained_context));
-  if (scaling.Has("attention_factor")) {
-    BATON_ASSIGN_OR_RETURN(const double factor, scaling.GetFloat("attention_factor"));
-    if (!(factor > 0)) return scaling.Refusal("attention_factor", "needed more than 0");
-    rope.attention_factor = static_cast<float>(factor);
-    return absl::OkStatus();
-  }
-  BATON_ASSIGN_OR_RETURN(const double mscale, scaling.GetFloat("mscale", 0.0));
-  BATON_ASSIGN_OR_RETURN(const double mscale_all_dim, scaling.GetFloat("mscale_all_dim", 0.0));
-  if (mscale != 0 && mscale_all_dim != 0 && rope.factor > 1) {
-    const double log_factor = std::log(rope.factor);
-    rope.attention_factor = static_cast<float>((0.1 * mscale * log_factor + 1) /
-                                               (0.1 * mscale_all_dim * log_factor + 1));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadScaling(const HfConfig& config, const HfConfig& scaling, RopeConfig& rope) {
-  const std::string key = scaling.Has("rope_type") ? "rope_type" : "type";
-  BATON_ASSIGN_OR_RETURN(const std::string type, scaling.GetString(key, "default"));
-  if (type == "default") return absl::OkStatus();
-  if (type != "linear" && type != "llama3" && type != "yarn") {
-    return scaling.Refusal(key, "allowed are default, linear, llama3 and yarn");
-  }
-  BATON_ASSIGN_OR_RETURN(const double factor, scaling.GetFloat("factor"));
-  rope.factor = static_cast<float>(factor);
-  if (type == "linear") {
-    rope.scaling = RopeConfig::Scaling::kLinear;
-    return absl::OkStatus();
-  }
-  if (type == "yarn") {
-    rope.scaling = RopeConfig::Scaling::kYarn;
-    return ReadYarn(config, scaling, rope);
-  }
-  rope.scaling = RopeConfig::Scaling::kLlama3;
-  BATON_ASSIGN_OR_RETURN(const double low, scaling.GetFloat("low_freq_factor"));
-  BATON_ASSIGN_OR_RETURN(const double high, scaling.GetFloat("high_freq_factor"));
-  BATON_ASSIGN_OR_RETURN(rope.original_context, scaling.GetInt("original_max_position_embeddings"));
-  rope.low_freq_factor = static_cast<float>(low);
-  rope.high_freq_factor = static_cast<float>(high);
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<RopeConfig> ReadHfRope(const HfConfig& config, int32_t head_dim) {
-  RopeConfig rope;
-  rope.rotary_dim = head_dim;
-  rope.style = device::RopeStyle::kHalf;
-  BATON_ASSIGN_OR_RETURN(double base, config.GetFloat("rope_theta", 10000.0));
-  if (config.Has("rope_parameters")) {
-    BATON_ASSIGN_OR_RETURN(const HfConfig parameters, config.GetObject("rope_parameters"));
-    BATON_ASSIGN_OR_RETURN(base, parameters.GetFloat("rope_theta", base));
-    BATON_ASSIGN_OR_RETURN(const double partial, parameters.GetFloat("partial_rotary_factor", 1.0));
-    if (partial != 1) {
-      return parameters.Refusal("partial_rotary_factor", "only 1 can be computed");
-    }
-    BATON_RETURN_IF_ERROR(ReadScaling(config, parameters, rope));
-  } else if (config.Has("rope_scaling")) {
-    BATON_ASSIGN_OR_RETURN(const HfConfig scaling, config.GetObject("rope_scaling"));
-    BATON_RETURN_IF_ERROR(ReadScaling(config, scaling, rope));
-  }
-  rope.base = static_cast<float>(base);
-  return rope;
 }
 
 }  // namespace baton::models

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "models/model_config.h"
 
 namespace baton::models {
 
@@ -20,9 +19,13 @@ class HfConfig {
   static constexpr int64_t kMaxBytes = 16 << 20;
 
   static absl::StatusOr<std::unique_ptr<const HfConfig>> Read(const std::string& path);
+  // What another file at `path` says, as fields. Errors call the field that `sources` has a name
+  // for ("rope_scaling.factor" for one of an object) "metadata key '<name>'".
+  static std::unique_ptr<const HfConfig> FromFields(const std::string& path, nlohmann::json fields,
+                                                    std::map<std::string, std::string> sources);
 
   const std::string& path() const { return path_; }
-  // The file's bytes.
+  // The file's bytes; empty for FromFields.
   const std::string& text() const { return text_; }
   bool Has(const std::string& key) const;
 
@@ -44,7 +47,10 @@ class HfConfig {
   // InvalidArgument: not an object.
   absl::StatusOr<HfConfig> GetObject(const std::string& key) const;
 
-  // "<path>: <field> is <value>, <problem>".
+  // A list of numbers; empty where absent.
+  absl::StatusOr<std::vector<double>> GetFloatList(const std::string& key) const;
+
+  // "<path>: field <field> is <value>, <problem>".
   absl::Status Refusal(const std::string& key, const std::string& problem) const;
 
  private:
@@ -55,10 +61,7 @@ class HfConfig {
   std::string prefix_;  // "rope_scaling." within that object
   std::string text_;
   nlohmann::json json_;
+  std::map<std::string, std::string> sources_;  // of fields, with their prefixes
 };
-
-// Rotary embedding from rope_theta and rope_scaling, or from the newer rope_parameters. `head_dim`
-// becomes rotary_dim. Errors name the field and what is allowed.
-absl::StatusOr<RopeConfig> ReadHfRope(const HfConfig& config, int32_t head_dim);
 
 }  // namespace baton::models

@@ -1,11 +1,13 @@
 #include "models/hf_decoder_config.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "models/config_check.h"
+#include "models/hf_rope.h"
 
 namespace baton::models {
 
@@ -73,7 +75,9 @@ absl::StatusOr<ModelConfig> ReadHfDecoder(const HfConfig& hf) {
   return config;
 }
 
-absl::Status ReadHfHeads(const HfConfig& hf, ModelConfig& config) {
+namespace {
+
+absl::Status ReadHeadCounts(const HfConfig& hf, ModelConfig& config) {
   BATON_ASSIGN_OR_RETURN(config.kv_heads,
                          HfCount(hf, "num_key_value_heads", kMaxHeads, config.query_heads));
   if (!hf.Has("head_dim") && config.hidden % config.query_heads != 0) {
@@ -82,7 +86,20 @@ absl::Status ReadHfHeads(const HfConfig& hf, ModelConfig& config) {
   }
   BATON_ASSIGN_OR_RETURN(config.head_dim,
                          HfCount(hf, "head_dim", kMaxHeadDim, config.hidden / config.query_heads));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ReadHfHeads(const HfConfig& hf, ModelConfig& config) {
+  BATON_RETURN_IF_ERROR(ReadHeadCounts(hf, config));
   BATON_ASSIGN_OR_RETURN(config.rope, ReadHfRope(hf, config.head_dim));
+  return absl::OkStatus();
+}
+
+absl::Status ReadHfPartialHeads(const HfConfig& hf, ModelConfig& config) {
+  BATON_RETURN_IF_ERROR(ReadHeadCounts(hf, config));
+  BATON_ASSIGN_OR_RETURN(config.rope, ReadHfPartialRope(hf, config.head_dim));
   return absl::OkStatus();
 }
 
@@ -92,15 +109,55 @@ void AddEosId(int64_t id, ModelConfig& config) {
   if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(static_cast<int32_t>(id));
 }
 
-absl::StatusOr<const HfConfig*> NeededHfConfig(const Checkpoint& checkpoint) {
-  if (checkpoint.hf_config() != nullptr) return checkpoint.hf_config();
-  return absl::InvalidArgumentError(absl::StrCat(
-      checkpoint.path(), ": a GGUF file of architecture ", Quoted(checkpoint.architecture()),
-      ", which is read from folders with config.json and safetensors only"));
+absl::StatusOr<std::vector<int64_t>> ReadHfWindows(const HfConfig& hf, int64_t layers,
+                                                   int64_t window, bool (*slides)(int64_t layer)) {
+  std::vector<int64_t> windows;
+  if (!hf.Has("layer_types")) {
+    for (int64_t i = 0; i < layers; ++i) windows.push_back(slides(i) ? window : 0);
+    return windows;
+  }
+  BATON_ASSIGN_OR_RETURN(const std::vector<std::string> types, hf.GetStringList("layer_types"));
+  if (static_cast<int64_t>(types.size()) != layers) {
+    return hf.Refusal("layer_types", absl::StrCat("needed one for each of ", layers, " layers"));
+  }
+  for (const std::string& type : types) {
+    if (type != "sliding_attention" && type != "full_attention") {
+      return hf.Refusal("layer_types", "allowed are \"sliding_attention\" and \"full_attention\"");
+    }
+    windows.push_back(type == "sliding_attention" ? window : 0);
+  }
+  return windows;
+}
+
+absl::StatusOr<int64_t> ReadHfWindow(const HfConfig& hf) {
+  if (!hf.Has("sliding_window")) return 0;
+  return HfCount(hf, "sliding_window", kMaxContext);
+}
+
+absl::StatusOr<std::vector<int64_t>> ReadQwenWindows(const HfConfig& hf, int64_t layers) {
+  BATON_ASSIGN_OR_RETURN(const bool used, hf.GetBool("use_sliding_window", false));
+  if (!used) return ReadHfWindows(hf, layers, 0, [](int64_t) { return false; });
+  BATON_ASSIGN_OR_RETURN(const int64_t window, ReadHfWindow(hf));
+  BATON_ASSIGN_OR_RETURN(std::vector<int64_t> windows,
+                         ReadHfWindows(hf, layers, window, [](int64_t) { return true; }));
+  if (hf.Has("layer_types")) return windows;
+  BATON_ASSIGN_OR_RETURN(const int64_t first, hf.GetInt("max_window_layers", layers));
+  for (int64_t i = 0; i < std::min(first, layers); ++i) windows[i] = 0;
+  return windows;
 }
 
 absl::StatusOr<ModelConfig> Checked(const Checkpoint& checkpoint, ModelConfig config) {
   config.architecture = checkpoint.architecture();
+  if (checkpoint.gguf() != nullptr && checkpoint.gguf()->Has("general.name")) {
+    BATON_ASSIGN_OR_RETURN(config.name, checkpoint.gguf()->GetString("general.name"));
+  }
+  // A folder's tokens that end a generation may be more than config.json says.
+  const std::string generation = absl::StrCat(checkpoint.path(), "/generation_config.json");
+  if (checkpoint.gguf() == nullptr && std::filesystem::exists(generation)) {
+    BATON_ASSIGN_OR_RETURN(const auto ends, HfConfig::Read(generation));
+    BATON_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, ends->GetIntList("eos_token_id"));
+    for (const int64_t id : ids) AddEosId(id, config);
+  }
   const absl::Status checked = CheckConfig(config);
   if (checked.ok()) return config;
   return absl::InvalidArgumentError(absl::StrCat(checkpoint.path(), ": ", checked.message()));

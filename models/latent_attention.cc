@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace baton::models {
@@ -152,6 +153,26 @@ class LatentAttention final : public AttentionLayer {
   LatentWeights weights_;
 };
 
+// Of GGUF files that store both already cut and the keys' transposed, stacked by head.
+absl::Status LoadCutUpProjections(WeightLoader& loader, const std::string& attention, int64_t heads,
+                                  const LatentAttentionConfig& config, LatentWeights& weights) {
+  const auto take = [&](const char* name, int64_t head, int64_t rows, int64_t cols,
+                        std::vector<const device::Weight*>& list) -> absl::Status {
+    const std::string full = absl::StrCat(attention, name, head, ".weight");
+    BATON_ASSIGN_OR_RETURN(auto weight, loader.Matrix(full, rows, cols));
+    list.push_back(weight.get());
+    weights.owned.push_back(std::move(weight));
+    return absl::OkStatus();
+  };
+  for (int64_t h = 0; h < heads; ++h) {
+    BATON_RETURN_IF_ERROR(
+        take("k_b_proj.", h, config.latent_dim, config.plain_dim, weights.key_up));
+    BATON_RETURN_IF_ERROR(
+        take("v_b_proj.", h, config.value_dim, config.latent_dim, weights.value_up));
+  }
+  return absl::OkStatus();
+}
+
 // Cuts kv_b_proj, [heads * (plain + value), latent], into two matrices a head, the keys'
 // transposed.
 absl::Status LoadUpProjections(WeightLoader& loader, const std::string& name, int64_t heads,
@@ -227,8 +248,10 @@ absl::StatusOr<std::unique_ptr<AttentionLayer>> LoadLatentAttention(
                                                config.latent_dim + config.rotary_dim, hidden));
   BATON_ASSIGN_OR_RETURN(w.latent_norm,
                          loader.Vector(attention + "kv_a_layernorm.weight", config.latent_dim));
-  BATON_RETURN_IF_ERROR(
-      LoadUpProjections(loader, attention + "kv_b_proj.weight", heads, config, w));
+  const std::string uncut = attention + "kv_b_proj.weight";
+  BATON_RETURN_IF_ERROR(loader.checkpoint().gguf() != nullptr && !loader.Has(uncut)
+                            ? LoadCutUpProjections(loader, attention, heads, config, w)
+                            : LoadUpProjections(loader, uncut, heads, config, w));
   BATON_ASSIGN_OR_RETURN(
       w.output, loader.Matrix(attention + "o_proj.weight", hidden, heads * config.value_dim));
   BATON_RETURN_IF_ERROR(ReserveScratch(context.memory, heads, config));

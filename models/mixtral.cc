@@ -25,22 +25,16 @@ absl::StatusOr<MixtureConfig> ReadMixture(const HfConfig& hf) {
   return mixture;
 }
 
-// Of all layers; 0: they see all positions.
-absl::StatusOr<int64_t> ReadWindow(const HfConfig& hf) {
-  if (!hf.Has("sliding_window")) return 0;
-  return HfCount(hf, "sliding_window", kMaxContext);
-}
-
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadMixtralConfig(const Checkpoint& checkpoint) {
-  BATON_ASSIGN_OR_RETURN(const HfConfig* hf, NeededHfConfig(checkpoint));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyText(*hf, "hidden_act", "silu"));
-  BATON_RETURN_IF_ERROR(ReadWindow(*hf).status());
-  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(*hf));
-  BATON_RETURN_IF_ERROR(ReadMixture(*hf).status());
-  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(*hf));
-  BATON_RETURN_IF_ERROR(ReadHfHeads(*hf, config));
+  const HfConfig& hf = *checkpoint.hf_config();
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(ReadHfWindow(hf).status());
+  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(hf));
+  BATON_RETURN_IF_ERROR(ReadMixture(hf).status());
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
+  BATON_RETURN_IF_ERROR(ReadHfHeads(hf, config));
   return Checked(checkpoint, std::move(config));
 }
 
@@ -49,7 +43,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadMixtral(const Checkpoint& checkpoint,
                                                    device::Device& device,
                                                    const LoadOptions& options) {
   BATON_ASSIGN_OR_RETURN(const MixtureConfig mixture, ReadMixture(*checkpoint.hf_config()));
-  BATON_ASSIGN_OR_RETURN(const int64_t window, ReadWindow(*checkpoint.hf_config()));
+  BATON_ASSIGN_OR_RETURN(const int64_t window, ReadHfWindow(*checkpoint.hf_config()));
   BATON_ASSIGN_OR_RETURN(auto context, Decoder::MakeContext(config, device, options));
   WeightLoader loader(checkpoint, device, options.on_progress);
   BATON_ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderEnds(loader, config));

@@ -8,37 +8,33 @@
 namespace baton::models {
 namespace {
 
-// x += down(silu(gate norm(x)) * (up norm(x))) with weights that others own.
-absl::Status AddGated(DecoderContext& context, const device::Norm& norm, const device::Weight& gate,
-                      const device::Weight& up, const device::Weight& down,
-                      const device::ConstMatrixView& in, const device::MatrixView& x) {
-  const device::MatrixView gated = context.memory.Get(Scratch::kGated, x.rows, gate.rows());
-  BATON_RETURN_IF_ERROR(
-      context.device.GatedLinear({.in = in, .norm = norm, .gate = &gate, .up = &up, .out = gated}));
-  const device::LinearArgs::Part part{.weight = &down, .out = x, .accumulate = true};
-  return context.device.Linear({.in = gated, .parts = {&part, 1}});
-}
+struct DenseWeights {
+  device::Buffer norm, output_norm;                // [hidden], or empty
+  std::unique_ptr<device::Weight> gate, up, down;  // [intermediate, hidden], down turned
+};
 
 class DenseFeedForward final : public FeedForwardLayer {
  public:
-  DenseFeedForward(DecoderContext& context, device::Buffer norm,
-                   std::unique_ptr<device::Weight> gate, std::unique_ptr<device::Weight> up,
-                   std::unique_ptr<device::Weight> down)
-      : context_(context),
-        norm_(std::move(norm)),
-        gate_(std::move(gate)),
-        up_(std::move(up)),
-        down_(std::move(down)) {}
+  DenseFeedForward(DecoderContext& context, DenseWeights weights, device::Activation activation)
+      : context_(context), weights_(std::move(weights)), activation_(activation) {}
 
   absl::Status Add(const device::MatrixView& x) override {
-    return AddGated(context_, {norm_.floats(), context_.config.norm_epsilon}, *gate_, *up_, *down_,
-                    x, x);
+    const device::MatrixView gated =
+        context_.memory.Get(Scratch::kGated, x.rows, weights_.gate->rows());
+    BATON_RETURN_IF_ERROR(
+        context_.device.GatedLinear({.in = x,
+                                     .norm = {weights_.norm.floats(), context_.config.norm_epsilon},
+                                     .gate = weights_.gate.get(),
+                                     .up = weights_.up.get(),
+                                     .activation = activation_,
+                                     .out = gated}));
+    return AddLinear(context_, *weights_.down, nullptr, gated, weights_.output_norm, x);
   }
 
  private:
   DecoderContext& context_;
-  device::Buffer norm_;
-  std::unique_ptr<device::Weight> gate_, up_, down_;
+  DenseWeights weights_;
+  device::Activation activation_;
 };
 
 class Mixture final : public FeedForwardLayer {
@@ -53,8 +49,7 @@ class Mixture final : public FeedForwardLayer {
     BATON_RETURN_IF_ERROR(context_.device.RmsNorm({.in = x, .norm = norm, .out = normed}));
     BATON_RETURN_IF_ERROR(ChooseExperts(normed));
     if (weights_.shared_gate != nullptr) {
-      BATON_RETURN_IF_ERROR(AddGated(context_, {}, *weights_.shared_gate, *weights_.shared_up,
-                                     *weights_.shared_down, normed, x));
+      BATON_RETURN_IF_ERROR(AddShared(normed, x));
     }
     return context_.device.Experts({.in = normed,
                                     .experts = weights_.experts,
@@ -68,6 +63,17 @@ class Mixture final : public FeedForwardLayer {
   }
 
  private:
+  // x += the network that all tokens visit.
+  absl::Status AddShared(const device::MatrixView& normed, const device::MatrixView& x) {
+    const device::MatrixView gated =
+        context_.memory.Get(Scratch::kGated, x.rows, weights_.shared_gate->rows());
+    BATON_RETURN_IF_ERROR(context_.device.GatedLinear({.in = normed,
+                                                       .gate = weights_.shared_gate.get(),
+                                                       .up = weights_.shared_up.get(),
+                                                       .out = gated}));
+    return AddLinear(context_, *weights_.shared_down, nullptr, gated, {}, x);
+  }
+
   absl::Status ChooseExperts(const device::MatrixView& normed) {
     const RoutingConfig& routing = config_.routing;
     const device::MatrixView logits =
@@ -95,22 +101,33 @@ class Mixture final : public FeedForwardLayer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadDenseFeedForward(WeightLoader& loader,
-                                                                       DecoderContext& context,
-                                                                       const std::string& norm_name,
-                                                                       const std::string& prefix,
-                                                                       int64_t intermediate) {
+absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadDenseFeedForward(
+    WeightLoader& loader, DecoderContext& context, const std::string& prefix, int64_t intermediate,
+    const FeedForwardOptions& options) {
   const int64_t hidden = context.config.hidden;
-  BATON_ASSIGN_OR_RETURN(device::Buffer norm, loader.Vector(norm_name, hidden));
-  BATON_ASSIGN_OR_RETURN(
-      auto gate, loader.Matrix(absl::StrCat(prefix, "gate_proj.weight"), intermediate, hidden));
-  BATON_ASSIGN_OR_RETURN(
-      auto up, loader.Matrix(absl::StrCat(prefix, "up_proj.weight"), intermediate, hidden));
-  BATON_ASSIGN_OR_RETURN(
-      auto down, loader.Matrix(absl::StrCat(prefix, "down_proj.weight"), hidden, intermediate));
+  const auto norm = [&](const std::string& name) -> absl::StatusOr<device::Buffer> {
+    if (name.empty()) return device::Buffer();
+    return loader.Norm(prefix + name, hidden);
+  };
+  const auto half = [&](const char* name, int64_t first) {
+    if (!options.fused) {
+      return loader.Matrix(absl::StrCat(prefix, "mlp.", name, ".weight"), intermediate, hidden);
+    }
+    return loader.MatrixRows(prefix + "mlp.gate_up_proj.weight", 2 * intermediate, hidden, first,
+                             intermediate);
+  };
+  DenseWeights w;
+  BATON_ASSIGN_OR_RETURN(w.norm, norm(options.norm));
+  BATON_ASSIGN_OR_RETURN(w.gate, half("gate_proj", 0));
+  BATON_ASSIGN_OR_RETURN(w.up, half("up_proj", intermediate));
+  BATON_ASSIGN_OR_RETURN(w.down,
+                         loader.Matrix(prefix + "mlp.down_proj.weight", hidden, intermediate));
+  BATON_ASSIGN_OR_RETURN(w.output_norm, norm(options.output_norm));
   BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kGated, intermediate));
-  return std::make_unique<DenseFeedForward>(context, std::move(norm), std::move(gate),
-                                            std::move(up), std::move(down));
+  if (!options.output_norm.empty()) {
+    BATON_RETURN_IF_ERROR(context.memory.Reserve(Scratch::kProjected, hidden));
+  }
+  return std::make_unique<DenseFeedForward>(context, std::move(w), options.activation);
 }
 
 absl::StatusOr<MixtureWeights> LoadMixtureWeights(WeightLoader& loader, const ModelConfig& model,

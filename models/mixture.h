@@ -13,13 +13,20 @@
 
 namespace baton::models {
 
-// x += down(silu(gate norm(x)) * (up norm(x))), from `<prefix>gate_proj.weight` and so on.
-// `norm_name` is the tensor of the norm's gain.
-absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadDenseFeedForward(WeightLoader& loader,
-                                                                       DecoderContext& context,
-                                                                       const std::string& norm_name,
-                                                                       const std::string& prefix,
-                                                                       int64_t intermediate);
+struct FeedForwardOptions {
+  // Tensors of the layer: the norm of its input and that of its output before it is added to the
+  // residual. Empty: there is none.
+  std::string norm = "post_attention_layernorm.weight";
+  std::string output_norm;
+  bool fused = false;  // one mlp.gate_up_proj: rows of the gate, then of up (Phi-3)
+  device::Activation activation = device::Activation::kSilu;
+};
+
+// x += norm(down(activation(gate norm(x)) * (up norm(x)))), from `<prefix>mlp.gate_proj.weight` and
+// so on, and `<prefix><options.norm>`.
+absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadDenseFeedForward(
+    WeightLoader& loader, DecoderContext& context, const std::string& prefix, int64_t intermediate,
+    const FeedForwardOptions& options);
 
 // The weights of a mixture as a family's loader fills them.
 struct MixtureWeights {

@@ -34,7 +34,15 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, device
 // data.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path);
 
-// The architecture names that LoadModel knows.
+// The architecture names that LoadModel knows: model_type of each family.
 std::vector<std::string> KnownArchitectures();
+
+// What a family is called and what it computes, as README.md's table says it.
+struct FamilySummary {
+  const char* model_type;         // in config.json
+  const char* gguf_architecture;  // general.architecture of its GGUF files
+  const char* computed;           // one line of Markdown
+};
+std::vector<FamilySummary> SupportedFamilies();
 
 }  // namespace baton::models

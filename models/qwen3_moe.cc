@@ -47,13 +47,12 @@ absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadFeedForward(WeightLoader& 
                                                                   const Qwen3MoeConfig& own,
                                                                   int32_t index) {
   const std::string layer = absl::StrCat("model.layers.", index, ".");
-  const std::string norm = layer + "post_attention_layernorm.weight";
   if (!own.IsMixture(index)) {
-    return LoadDenseFeedForward(loader, context, norm, layer + "mlp.", context.config.intermediate);
+    return LoadDenseFeedForward(loader, context, layer, context.config.intermediate, {});
   }
   BATON_ASSIGN_OR_RETURN(MixtureWeights experts,
                          LoadMixtureWeights(loader, context.config, own.mixture,
-                                            {.norm = norm,
+                                            {.norm = layer + "post_attention_layernorm.weight",
                                              .router = layer + "mlp.gate.weight",
                                              .experts = layer + "mlp.experts.",
                                              .gate = "gate_proj",
@@ -65,13 +64,13 @@ absl::StatusOr<std::unique_ptr<FeedForwardLayer>> LoadFeedForward(WeightLoader& 
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadQwen3MoeConfig(const Checkpoint& checkpoint) {
-  BATON_ASSIGN_OR_RETURN(const HfConfig* hf, NeededHfConfig(checkpoint));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyText(*hf, "hidden_act", "silu"));
-  BATON_RETURN_IF_ERROR(HfAllowOnlyBool(*hf, "use_sliding_window", false));
-  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(*hf));
-  BATON_RETURN_IF_ERROR(ReadOwn(*hf).status());
-  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(*hf));
-  BATON_RETURN_IF_ERROR(ReadHfHeads(*hf, config));
+  const HfConfig& hf = *checkpoint.hf_config();
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(HfAllowOnlyBool(hf, "use_sliding_window", false));
+  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(hf));
+  BATON_RETURN_IF_ERROR(ReadOwn(hf).status());
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
+  BATON_RETURN_IF_ERROR(ReadHfHeads(hf, config));
   return Checked(checkpoint, std::move(config));
 }
 
@@ -87,7 +86,9 @@ absl::StatusOr<std::unique_ptr<Model>> LoadQwen3Moe(const Checkpoint& checkpoint
     BATON_ASSIGN_OR_RETURN(
         auto attention,
         LoadGroupedAttention(loader, *context, absl::StrCat("model.layers.", i, "."),
-                             {.biases = own.biases, .head_norms = true}));
+                             {.input_biases = own.biases,
+                              .output_bias = own.biases,
+                              .head_norms = HeadNorms::kPerHead}));
     BATON_ASSIGN_OR_RETURN(auto feed_forward, LoadFeedForward(loader, *context, own, i));
     weights.layers.push_back({std::move(attention), std::move(feed_forward)});
   }

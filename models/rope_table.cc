@@ -55,7 +55,7 @@ YarnRamp YarnRampOf(const RopeConfig& rope) {
 
 }  // namespace
 
-std::vector<double> RopeFrequencies(const RopeConfig& rope) {
+std::vector<double> RopeFrequencies(const RopeConfig& rope, int64_t context_length) {
   std::vector<double> frequencies(rope.rotary_dim / 2);
   const YarnRamp ramp = rope.scaling == RopeConfig::Scaling::kYarn ? YarnRampOf(rope) : YarnRamp{};
   for (size_t i = 0; i < frequencies.size(); ++i) {
@@ -79,6 +79,10 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope) {
       case RopeConfig::Scaling::kFactors:
         frequency /= rope.frequency_factors[i];
         break;
+      case RopeConfig::Scaling::kLongRope:
+        frequency /=
+            context_length > rope.original_context ? rope.long_factors[i] : rope.short_factors[i];
+        break;
     }
     frequencies[i] = frequency;
   }
@@ -86,6 +90,7 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope) {
 }
 
 double RopeMagnitude(const RopeConfig& rope) {
+  if (rope.scaling == RopeConfig::Scaling::kLongRope) return rope.attention_factor;
   if (rope.scaling != RopeConfig::Scaling::kYarn) return 1.0;
   if (rope.attention_factor != 0) return rope.attention_factor;
   return rope.factor > 1 ? 0.1 * std::log(static_cast<double>(rope.factor)) + 1 : 1.0;
@@ -96,7 +101,7 @@ RopeTable::RopeTable(const RopeConfig& rope, int64_t context_length, device::Dev
       context_length_(context_length),
       rotary_dim_(rope.rotary_dim),
       magnitude_(RopeMagnitude(rope)),
-      frequencies_(RopeFrequencies(rope)) {}
+      frequencies_(RopeFrequencies(rope, context_length)) {}
 
 absl::Status RopeTable::Cover(int64_t positions) {
   BATON_CHECK(positions <= context_length_, "the caller checks positions against the context");

@@ -15,10 +15,12 @@ namespace baton::models {
 // Angle per position of each rotated pair, [rotary_dim / 2], all scaling variants included.
 //
 // Sources: Su et al. 2021 (base^(-2i/d)); linear: Chen et al. 2023; yarn: Peng et al. 2023, section
-// 3; llama3: the rope utilities of transformers; factors: divisors that a GGUF file lists.
-std::vector<double> RopeFrequencies(const RopeConfig& rope);
+// 3; llama3: the rope utilities of transformers; factors: divisors that a GGUF file lists;
+// longrope: Ding et al. 2024. Of longrope's two lists `context_length` decides, not the length of a
+// sequence: a token's key must not depend on what follows it.
+std::vector<double> RopeFrequencies(const RopeConfig& rope, int64_t context_length);
 
-// What cosines and sines are multiplied with: 1, except for yarn.
+// What cosines and sines are multiplied with: 1, except for yarn and longrope.
 double RopeMagnitude(const RopeConfig& rope);
 
 // Not thread-safe. Grows by steps, so that a model of 128k positions costs nothing before they are

@@ -87,6 +87,31 @@ absl::StatusOr<device::Buffer> WeightLoader::Vector(const std::string& name, int
   return ToDevice(floats.values);
 }
 
+absl::StatusOr<std::unique_ptr<device::Weight>> WeightLoader::MatrixRows(const std::string& name,
+                                                                         int64_t rows, int64_t cols,
+                                                                         int64_t first,
+                                                                         int64_t count) {
+  if (Has(name + "_scale_inv")) {
+    BATON_ASSIGN_OR_RETURN(const FloatTensor floats, Fp8(name, rows, cols));
+    const auto begin = floats.values.begin() + first * cols;
+    return Prepare(std::vector<float>(begin, begin + count * cols), floats.dtype, count, cols);
+  }
+  BATON_ASSIGN_OR_RETURN(device::StoredTensor stored, Take(name, rows, cols));
+  const int64_t row_bytes =
+      cols / device::BlockElements(stored.dtype) * device::BlockBytes(stored.dtype);
+  stored.data = static_cast<const uint8_t*>(stored.data) + first * row_bytes;
+  stored.rows = count;
+  absl::StatusOr<std::unique_ptr<device::Weight>> weight = device_.Prepare(stored);
+  if (!weight.ok()) return Explain(name, weight.status());
+  return weight;
+}
+
+absl::StatusOr<device::Buffer> WeightLoader::Norm(const std::string& name, int64_t size) {
+  BATON_ASSIGN_OR_RETURN(FloatTensor floats, Floats(name, 1, size));
+  for (float& gain : floats.values) gain += norm_offset_;
+  return ToDevice(floats.values);
+}
+
 absl::StatusOr<FloatTensor> WeightLoader::Floats(const std::string& name, int64_t rows,
                                                  int64_t cols) {
   if (Has(name + "_scale_inv")) return Fp8(name, rows, cols);
@@ -184,7 +209,8 @@ absl::Status WeightLoader::CheckAllTaken(const ModelConfig& config,
                                          const std::vector<std::string>& ignored_prefixes) const {
   for (const std::string& name : checkpoint_.TensorNames()) {
     const bool ignored =
-        absl::EndsWith(name, "rotary_emb.inv_freq") ||
+        absl::EndsWith(name, "rotary_emb.inv_freq") || absl::EndsWith(name, "rope_freqs.weight") ||
+        absl::StartsWith(name, "rope_factors_") ||
         (config.tied_embeddings && name == "lm_head.weight") ||
         std::any_of(ignored_prefixes.begin(), ignored_prefixes.end(),
                     [&](const std::string& prefix) { return absl::StartsWith(name, prefix); });
@@ -209,12 +235,13 @@ absl::StatusOr<device::StoredTensor> WeightLoader::Take(const std::string& name,
 }
 
 absl::Status WeightLoader::Explain(const std::string& name, const absl::Status& status) const {
-  return absl::Status(status.code(), absl::StrCat(checkpoint_.path(), ": tensor ", Quoted(name),
-                                                  " ", status.message()));
+  return absl::Status(status.code(),
+                      absl::StrCat(checkpoint_.path(), ": tensor ",
+                                   Quoted(checkpoint_.StoredName(name)), " ", status.message()));
 }
 
 void WeightLoader::Count(const std::string& name) {
-  taken_.insert(name);
+  taken_.insert(checkpoint_.StoredName(name));
   if (on_progress_) {
     on_progress_(static_cast<float>(taken_.size()) / static_cast<float>(tensor_count_));
   }
@@ -224,7 +251,7 @@ absl::StatusOr<DecoderWeights> LoadDecoderEnds(WeightLoader& loader, const Model
   DecoderWeights weights;
   BATON_ASSIGN_OR_RETURN(weights.embedding, loader.Matrix("model.embed_tokens.weight",
                                                           config.vocab_size, config.hidden));
-  BATON_ASSIGN_OR_RETURN(weights.output_norm, loader.Vector("model.norm.weight", config.hidden));
+  BATON_ASSIGN_OR_RETURN(weights.output_norm, loader.Norm("model.norm.weight", config.hidden));
   if (config.tied_embeddings) return weights;
   BATON_ASSIGN_OR_RETURN(weights.output,
                          loader.Matrix("lm_head.weight", config.vocab_size, config.hidden));

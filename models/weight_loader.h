@@ -22,6 +22,8 @@ struct FloatTensor {
   device::DType dtype = device::DType::kF32;
 };
 
+// Tensors are named as in Hugging Face checkpoints, in either format (Checkpoint).
+//
 // Every shape is checked; errors are those of Checkpoint::Get, and InvalidArgument naming file and
 // tensor. A safetensors tensor with a companion `<name>_scale_inv` is FP8 e4m3 with a scale per
 // block (DeepSeek-V3); it is dequantised to f32 by that definition.
@@ -33,8 +35,16 @@ class WeightLoader {
 
   absl::StatusOr<std::unique_ptr<device::Weight>> Matrix(const std::string& name, int64_t rows,
                                                          int64_t cols);
+  // Rows [first, first + count) of a matrix [rows, cols].
+  absl::StatusOr<std::unique_ptr<device::Weight>> MatrixRows(const std::string& name, int64_t rows,
+                                                             int64_t cols, int64_t first,
+                                                             int64_t count);
   // A vector as floats in device memory.
   absl::StatusOr<device::Buffer> Vector(const std::string& name, int64_t size);
+  // The gain of a norm: a vector, plus the number that the family's checkpoints leave out.
+  absl::StatusOr<device::Buffer> Norm(const std::string& name, int64_t size);
+  // For Norm; 0 at first.
+  void set_norm_offset(float offset) { norm_offset_ = offset; }
   // Dequantised, in host memory. Not for GGUF's block types.
   absl::StatusOr<FloatTensor> Floats(const std::string& name, int64_t rows, int64_t cols);
   // Of a plain safetensors tensor (f32, f16, bf16) of `shape`, the part [index, ...] of the first
@@ -70,6 +80,7 @@ class WeightLoader {
   const std::function<void(float)>& on_progress_;
   std::set<std::string> taken_;
   size_t tensor_count_ = 0;
+  float norm_offset_ = 0;
 };
 
 // Embedding, output norm and output of a decoder under Hugging Face's names; `layers` stay empty.

@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "models/gguf/fingerprint.h"
 #include "models/gguf/gguf_file.h"
+#include "models/text/folder_texts.h"
 #include "router/candidates.h"
 #include "server/tls.h"
 
@@ -39,11 +40,6 @@ Admission::Limits LimitsOf(const v1::RouterConfig& config) {
           .window = absl::Milliseconds(admission.dispatch_window_ms())};
 }
 
-absl::StatusOr<int64_t> ReadContextLength(const models::GgufFile& file) {
-  BATON_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
-  return file.GetInt(absl::StrCat(architecture, ".context_length"));
-}
-
 }  // namespace
 
 RouterNode::RouterNode(const v1::RouterConfig& config)
@@ -67,12 +63,15 @@ RouterNode::~RouterNode() { Stop(); }
 
 absl::Status RouterNode::LoadModel() {
   if (config_.model().empty()) {
-    return absl::InvalidArgumentError("model: the path of a GGUF file is required");
+    return absl::InvalidArgumentError(
+        "model: the path of a GGUF file or of a Hugging Face folder is required");
   }
-  BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::FromGguf(config_.model()));
+  BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::Open(config_.model()));
   grammars_ = std::make_unique<GrammarCheck>(*tokenizer_);
+  BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(config_.model()));
+  // A folder's weights are the nodes' to read; that all nodes have the same ones is still checked.
+  if (std::filesystem::is_directory(config_.model())) return absl::OkStatus();
   BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(config_.model()));
-  BATON_ASSIGN_OR_RETURN(model_context_length_, ReadContextLength(*file));
   model_fingerprint_ = models::Fingerprint(*file);
   return absl::OkStatus();
 }
@@ -102,7 +101,7 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
   context_.reset(new RouterContext{.config = config_,
                                    .tokenizer = *tokenizer_,
                                    .model_id = config_.served_model_name().empty()
-                                                   ? path.stem().string()
+                                                   ? models::text::DefaultModelId(config_.model())
                                                    : config_.served_model_name(),
                                    .model_root = path.filename().string(),
                                    .model_context_length = model_context_length_,

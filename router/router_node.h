@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -55,7 +56,7 @@ class RouterNode {
   std::unique_ptr<models::text::Tokenizer> tokenizer_;
   std::unique_ptr<GrammarCheck> grammars_;
   int64_t model_context_length_ = 0;
-  uint64_t model_fingerprint_ = 0;
+  std::optional<uint64_t> model_fingerprint_;  // of a GGUF file
   SystemRng rng_;
   OpenCalls open_calls_;
   RouterMetrics metrics_;

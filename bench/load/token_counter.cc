@@ -45,7 +45,7 @@ absl::StatusOr<int64_t> ServerTokenCounter::Count(const std::string& text) {
 }
 
 absl::StatusOr<std::unique_ptr<FileTokenCounter>> FileTokenCounter::Load(const std::string& path) {
-  BATON_ASSIGN_OR_RETURN(auto tokenizer, models::text::Tokenizer::FromGguf(path));
+  BATON_ASSIGN_OR_RETURN(auto tokenizer, models::text::Tokenizer::Open(path));
   return std::unique_ptr<FileTokenCounter>(new FileTokenCounter(path, std::move(tokenizer)));
 }
 

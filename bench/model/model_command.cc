@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -30,7 +31,8 @@ struct Options {
   int32_t generate = 64;
   int32_t context =
       0;  // tokens already in the cache before the generated ones; 0: as many as the prompt
-  int32_t batch = 1;  // sequences decoded together
+  std::vector<int32_t> contexts;  // print costs at these, over a cache of random numbers
+  int32_t batch = 1;              // sequences decoded together
   int32_t block_tokens = 32;
   std::string kv = "f16";
   int runs = 3;
@@ -52,9 +54,9 @@ struct Bench {
   }
 };
 
-absl::StatusOr<Bench> Load(const Options& options) {
+// `length`: the most positions of a sequence.
+absl::StatusOr<Bench> Load(const Options& options, int32_t length) {
   Bench bench;
-  const int32_t length = std::max(options.prompt, options.context) + options.generate + 1;
   BATON_ASSIGN_OR_RETURN(
       bench.device, device::CreateDevice(
                         {.name = options.device, .threads = options.threads, .isa = options.isa}));
@@ -126,7 +128,8 @@ double Median(std::vector<double> values) {
 }
 
 absl::StatusOr<nlohmann::ordered_json> Measure(const Options& options) {
-  BATON_ASSIGN_OR_RETURN(Bench bench, Load(options));
+  const int32_t length = std::max(options.prompt, options.context) + options.generate + 1;
+  BATON_ASSIGN_OR_RETURN(Bench bench, Load(options, length));
   const int32_t context = options.context > 0 ? options.context : options.prompt;
   for (int32_t s = 0; s < options.batch; ++s) {
     BATON_RETURN_IF_ERROR(RunPrompt(bench, s, context));  // fills the cache and warms the CPU
@@ -159,6 +162,63 @@ absl::StatusOr<nlohmann::ordered_json> Measure(const Options& options) {
   return result;
 }
 
+// Fills the cache with random numbers of [-1, 1]: attention costs what it costs with real ones.
+void FillCache(Bench& bench) {
+  SeededRng rng(2);
+  std::vector<uint16_t> noise(1 << 16);
+  for (uint16_t& half : noise) {
+    half = device::FloatToHalf(static_cast<float>(rng.Next() >> 40) * 0x1p-23f - 1);
+  }
+  const int64_t noise_bytes = static_cast<int64_t>(noise.size() * sizeof(uint16_t));
+  for (const device::PagedKvView& layer : bench.store->layers()) {
+    const int64_t bytes = layer.geometry.BlockLayerBytes();
+    for (int32_t block = 0; block < layer.blocks; ++block) {
+      for (int64_t at = 0; at < bytes; at += noise_bytes) {
+        std::memcpy(layer.keys(block) + at, noise.data(), std::min(bytes - at, noise_bytes));
+      }
+    }
+  }
+}
+
+// Seconds of one step of `count` tokens behind `context` cached ones; the median of all runs.
+absl::StatusOr<double> StepSeconds(Bench& bench, int32_t context, int32_t count, int runs) {
+  std::vector<double> seconds;
+  for (int run = 0; run <= runs; ++run) {
+    models::ForwardBatch batch;
+    batch.kv = bench.store->layers();
+    batch.sequences.push_back({.tokens = absl::MakeConstSpan(bench.tokens).subspan(0, count),
+                               .position = context,
+                               .block_table = bench.TableOf(0)});
+    device::ConstMatrixView logits;
+    const absl::Time begin = SystemClock::Get().Now();
+    BATON_RETURN_IF_ERROR(bench.model->Forward(batch, &logits));
+    if (run > 0) seconds.push_back(Seconds(begin));  // the first warms up
+  }
+  return Median(seconds);
+}
+
+// One line a context: what the next token costs in decode, and a token of the next prompt chunk.
+absl::Status PrintContexts(const Options& options) {
+  constexpr int32_t kChunk = 512;
+  const int32_t longest = *std::max_element(options.contexts.begin(), options.contexts.end());
+  BATON_ASSIGN_OR_RETURN(Bench bench, Load(options, longest + kChunk));
+  FillCache(bench);
+  const models::ModelConfig& config = bench.model->config();
+  const device::KvGeometry& geometry = bench.store->layers()[0].geometry;
+  const int64_t kv_bytes = geometry.BlockLayerBytes() * config.layers / geometry.block_tokens;
+  std::printf("%s, KV cache %lld bytes a token, rotary table %d bytes a position\n",
+              bench.device->description().c_str(), static_cast<long long>(kv_bytes),
+              config.rope.rotary_dim * static_cast<int>(sizeof(float)));
+  std::printf("%10s %18s %18s %14s\n", "context", "decode ms/token", "prefill ms/token", "KV MiB");
+  for (const int32_t context : options.contexts) {
+    BATON_ASSIGN_OR_RETURN(const double decode, StepSeconds(bench, context, 1, options.runs));
+    BATON_ASSIGN_OR_RETURN(const double prefill, StepSeconds(bench, context, kChunk, options.runs));
+    std::printf("%10d %18.4f %18.4f %14.1f\n", context, 1e3 * decode, 1e3 * prefill / kChunk,
+                static_cast<double>(kv_bytes) * context / (1 << 20));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddModelCommand(CLI::App& bench, int* exit_code) {
@@ -180,6 +240,10 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
   app->add_option("--context", options->context, "cached tokens before decoding; 0: as the prompt")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
+  app->add_option("--contexts", options->contexts,
+                  "instead: print the cost of a token behind so many cached ones, random numbers")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20));
   app->add_option("--batch", options->batch, "sequences decoded together")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -193,6 +257,13 @@ void AddModelCommand(CLI::App& bench, int* exit_code) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app->callback([options, exit_code] {
+    if (!options->contexts.empty()) {
+      const absl::Status printed = PrintContexts(*options);
+      if (printed.ok()) return;
+      std::fprintf(stderr, "baton bench model: %s\n", std::string(printed.message()).c_str());
+      *exit_code = 1;
+      return;
+    }
     const absl::StatusOr<nlohmann::ordered_json> result = Measure(*options);
     if (!result.ok()) {
       std::fprintf(stderr, "baton bench model: %s\n",

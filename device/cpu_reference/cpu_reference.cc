@@ -151,6 +151,12 @@ void AddBias(const float* bias, RowMajorD& y) {
   y.rowwise() += row.cast<double>();
 }
 
+Eigen::ArrayXXd ActivatedGate(Activation activation, const Eigen::ArrayXXd& gate) {
+  if (activation == Activation::kSilu) return gate / (1.0 + (-gate).exp());
+  const double factor = std::sqrt(2 / std::acos(-1.0));
+  return gate / 2 * (1.0 + (factor * (gate + 0.044715 * gate.cube())).tanh());
+}
+
 RowMajorD Activated(const ExpertsArgs& args, const RowMajorD& gate, const RowMajorD& up) {
   Eigen::ArrayXXd g = gate.array(), u = up.array();
   if (args.activation == ExpertActivation::kSilu) return (g / (1.0 + (-g).exp()) * u).matrix();
@@ -174,12 +180,15 @@ class CpuReference final : public Device {
 
   void DoEmbed(const EmbedArgs& args) override {
     for (size_t i = 0; i < args.ids.size(); ++i) {
-      Map(args.out).row(static_cast<int64_t>(i)) = ValuesOf(args.table).row(args.ids[i]);
+      Map(args.out).row(static_cast<int64_t>(i)) =
+          ValuesOf(args.table).row(args.ids[i]) * args.scale;
     }
   }
 
   void DoRmsNorm(const RmsNormArgs& args) override {
-    Map(args.out) = Input(args.in, args.norm).cast<float>();
+    RowMajorD y = Input(args.in, args.norm);
+    if (args.accumulate) y += Map(args.out).cast<double>();
+    Map(args.out) = y.cast<float>();
   }
 
   void DoLinear(const LinearArgs& args) override {
@@ -199,7 +208,7 @@ class CpuReference final : public Device {
     const RowMajorD x = Input(args.in, args.norm);
     const Eigen::ArrayXXd gate = TimesTransposed(x, args.gate).array();
     const Eigen::ArrayXXd up = TimesTransposed(x, args.up).array();
-    Map(args.out) = (gate / (1.0 + (-gate).exp()) * up).matrix().cast<float>();
+    Map(args.out) = (ActivatedGate(args.activation, gate) * up).matrix().cast<float>();
   }
 
   void DoRope(const RopeArgs& args) override {

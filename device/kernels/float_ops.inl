@@ -46,6 +46,18 @@ static inline V SiluTimes(V g, V u) {
   return Mul(Div(g, sigmoid_inverse), u);
 }
 
+// gelu(g) * u in the tanh form: g / 2 * (1 + tanh(z)) = g * sigmoid(2 z).
+static inline V GeluTimes(V g, V u) {
+  const V cubed = Fma(Mul(Mul(g, g), g), Set1(0.044715f), g);
+  const V twice_z = Mul(cubed, Set1(1.59576912160573071f));
+  const V sigmoid_inverse = Add(Set1(1.0f), Exp(Sub(Zero(), twice_z)));
+  return Mul(Div(g, sigmoid_inverse), u);
+}
+
+static inline V GateTimes(Gate gate, V g, V u) {
+  return gate == Gate::kSilu ? SiluTimes(g, u) : GeluTimes(g, u);
+}
+
 // The last, incomplete vector of a row, zero beyond `count`.
 static inline V LoadTail(const float* p, int64_t count) {
   float padded[16] = {};
@@ -63,6 +75,13 @@ static void SiluTimesMany(const float* gate, const float* up, int64_t n, float* 
   for (; i + 16 <= n; i += 16) Store(out + i, SiluTimes(Load(gate + i), Load(up + i)));
   if (i < n)
     StoreTail(out + i, SiluTimes(LoadTail(gate + i, n - i), LoadTail(up + i, n - i)), n - i);
+}
+
+static void GeluTimesMany(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const int64_t count = n - i < 16 ? n - i : 16;
+    StoreTail(out + i, GeluTimes(LoadTail(gate + i, count), LoadTail(up + i, count)), count);
+  }
 }
 
 static void ClampedSwigluMany(const float* gate, const float* up, float limit, float alpha,

@@ -43,6 +43,7 @@ constexpr KernelTable kTable = {
     .linear = Linear,
     .gated = Gated,
     .silu_times = SiluTimesMany,
+    .gelu_times = GeluTimesMany,
     .clamped_swiglu = ClampedSwigluMany,
     .add_scaled = AddScaled,
     .rope = Rope,

@@ -44,6 +44,9 @@ struct Activations {
   int64_t rows;
 };
 
+// How a gated layer joins gate and up: silu(g) * u, or gelu(g) * u by the tanh form.
+enum class Gate : uint8_t { kSilu, kGeluTanh };
+
 // Where results go: out[t * stride + column], `cols` of them.
 struct Output {
   float* data;
@@ -51,6 +54,7 @@ struct Output {
   int64_t cols;
   const float* bias;  // may be null
   bool accumulate;
+  Gate gate = Gate::kSilu;  // of a gated layer
 };
 
 // What keys and values are stored as.
@@ -101,11 +105,13 @@ struct KernelTable {
   // `scratch`, two strips of 512 bytes a group, 64-byte aligned; the bits are the same.
   void (*linear)(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
                  const Output& out, bool panels, uint8_t* scratch);
-  // out = silu(gate) * up for strips [begin, end) of both.
+  // out = activated gate (out.gate) * up for strips [begin, end) of both.
   void (*gated)(const PackedView& gate, const PackedView& up, int64_t begin, int64_t end,
                 const Activations& in, const Output& out, bool panels, uint8_t* scratch);
   // out[i] = silu(gate[i]) * up[i], with the bits of `gated`.
   void (*silu_times)(const float* gate, const float* up, int64_t n, float* out);
+  // The same of gelu(gate[i]).
+  void (*gelu_times)(const float* gate, const float* up, int64_t n, float* out);
   // out[i] = g * sigmoid(alpha g) * (u + 1) of g = min(gate[i], limit) and u = up[i] clamped to
   // +-limit.
   void (*clamped_swiglu)(const float* gate, const float* up, float limit, float alpha, int64_t n,

@@ -142,7 +142,7 @@ static void RunTile(const Strip* strips, int64_t strip, const Activations& in, i
   }
   for (int t = 0; t < T; ++t) {
     if constexpr (Gated) {
-      Emit(SiluTimes(y[0][t], y[1][t]), strip, row + t, out);
+      Emit(GateTimes(out.gate, y[0][t], y[1][t]), strip, row + t, out);
     } else {
       for (int s = 0; s < S; ++s) Emit(y[s][t], strip + s, row + t, out);
     }

@@ -131,7 +131,7 @@ static inline __attribute__((always_inline)) void RunMatrixTile(const Strip* str
     MatrixTile<F>(strips[1], tile, rows, groups, y);
 #pragma GCC unroll 16
     for (int t = 0; t < rows; ++t) {
-      Emit(SiluTimes(Load(gate + t * 16), y[t]), strip, row + t, out);
+      Emit(GateTimes(out.gate, Load(gate + t * 16), y[t]), strip, row + t, out);
     }
   }
 }

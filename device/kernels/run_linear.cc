@@ -160,6 +160,10 @@ Output OutputOf(const MatrixView& m, const float* bias, bool accumulate, int64_t
   return {m.row(row), m.stride, m.cols, bias, accumulate};
 }
 
+Gate GateOf(const GatedLinearArgs& args) {
+  return args.activation == Activation::kSilu ? Gate::kSilu : Gate::kGeluTanh;
+}
+
 // Gate and up in different forms do not fit one tile: up goes to memory first.
 void RunMixedGated(const GatedLinearArgs& args, int64_t begin, int64_t end, const Activations& a,
                    int64_t row, bool panels, uint8_t* panel, const KernelTable& table) {
@@ -170,9 +174,10 @@ void RunMixedGated(const GatedLinearArgs& args, int64_t begin, int64_t end, cons
   const MatrixView up_part{ups.data() - column, a.rows, gate.rows, width};
   table.linear(gate, begin, end, a, OutputOf(args.out, nullptr, false, row), panels, panel);
   table.linear(ViewOf(args.up), begin, end, a, OutputOf(up_part, nullptr, false, 0), panels, panel);
+  const auto times = GateOf(args) == Gate::kSilu ? table.silu_times : table.gelu_times;
   for (int64_t r = 0; r < a.rows; ++r) {
     float* out = args.out.row(row + r) + column;
-    table.silu_times(out, ups.data() + r * width, width, out);
+    times(out, ups.data() + r * width, width, out);
   }
 }
 
@@ -216,8 +221,9 @@ void RunGatedLinear(const GatedLinearArgs& args, int64_t panel_rows_min, CpuCont
               if (begin == end) return;
               uint8_t* panel = PanelMemory(panels, a.cols, member, cpu);
               if (gate.form == up.form) {
-                cpu.table.gated(gate, up, begin, end, a, OutputOf(args.out, nullptr, false, row),
-                                panels, panel);
+                Output out = OutputOf(args.out, nullptr, false, row);
+                out.gate = GateOf(args);
+                cpu.table.gated(gate, up, begin, end, a, out, panels, panel);
               } else {
                 RunMixedGated(args, begin, end, a, row, panels, panel, cpu.table);
               }

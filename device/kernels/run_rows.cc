@@ -59,15 +59,23 @@ void Scatter(const KvGeometry& g, const T* key, const T* value, int64_t slot, ui
 void RunEmbed(const EmbedArgs& args, CpuContext& cpu) {
   const PackedWeight& table = *static_cast<const PackedWeight*>(args.table);
   ForRows(static_cast<int64_t>(args.ids.size()), cpu, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) table.DequantizeRow(args.ids[i], args.out.row(i));
+    for (int64_t i = begin; i < end; ++i) {
+      float* row = args.out.row(i);
+      table.DequantizeRow(args.ids[i], row);
+      if (args.scale == 1) continue;
+      for (int64_t c = 0; c < args.out.cols; ++c) row[c] *= args.scale;
+    }
   });
 }
 
 void RunRmsNorm(const RmsNormArgs& args, CpuContext& cpu) {
   ForRows(args.in.rows, cpu, [&](int64_t begin, int64_t end) {
+    std::vector<float> normed(args.accumulate ? args.in.cols : 0);
     for (int64_t r = begin; r < end; ++r) {
+      float* out = args.out.row(r);
       cpu.table.rms_norm(args.in.row(r), args.norm.gain, args.norm.epsilon, args.in.cols,
-                         args.out.row(r));
+                         args.accumulate ? normed.data() : out);
+      if (args.accumulate) cpu.table.add_scaled(normed.data(), 1.0f, args.in.cols, out);
     }
   });
 }

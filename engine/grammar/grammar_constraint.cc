@@ -49,7 +49,7 @@ absl::StatusOr<GrammarCompiler*> GrammarConstraints::Compiler() {
   MutexLock lock(mutex_);
   if (compiler_ == nullptr) {
     BATON_ASSIGN_OR_RETURN(const std::unique_ptr<models::text::Tokenizer> tokenizer,
-                           models::text::Tokenizer::FromGguf(model_));
+                           models::text::Tokenizer::Open(model_));
     BATON_ASSIGN_OR_RETURN(compiler_, GrammarCompiler::Create(*tokenizer));
   }
   return compiler_.get();

@@ -203,11 +203,18 @@ absl::StatusOr<std::vector<absl::string_view>> GgufValue::AsStrings() const {
 }
 
 absl::StatusOr<std::vector<int64_t>> GgufValue::AsInts() const {
-  if (!is_array_ || !IsInteger(type_)) return Mismatch("array of integer");
+  if (!is_array_ || !(IsInteger(type_) || type_ == GgufValueType::kBool)) {
+    return Mismatch("array of integer");
+  }
   std::vector<int64_t> values;
   values.reserve(count_);
   for (uint64_t i = 0; i < count_; ++i) {
-    BATON_ASSIGN_OR_RETURN(const int64_t value, LoadInt(type_, data_ + i * ScalarBytes(type_)));
+    const uint8_t* at = data_ + i * ScalarBytes(type_);
+    if (type_ == GgufValueType::kBool) {
+      values.push_back(*at != 0 ? 1 : 0);
+      continue;
+    }
+    BATON_ASSIGN_OR_RETURN(const int64_t value, LoadInt(type_, at));
     values.push_back(value);
   }
   return values;

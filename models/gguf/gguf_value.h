@@ -43,7 +43,7 @@ class GgufValue {
 
   // Each: InvalidArgument "is a <type>, needed <type>" or "... does not fit"; the caller adds file
   // and key. Integers of every width are accepted where the value fits, floats of both widths. The
-  // array forms do not accept scalars.
+  // array forms do not accept scalars; AsInts accepts bools as 0 and 1.
   absl::StatusOr<absl::string_view> AsString() const;
   absl::StatusOr<uint64_t> AsUint() const;
   absl::StatusOr<int64_t> AsInt() const;

@@ -68,6 +68,17 @@ BatonTextCode baton_tokenizer_new(const BatonVocabulary* vocabulary, BatonTokeni
                                   BatonBuffer* error);
 void baton_tokenizer_free(BatonTokenizer* tokenizer);
 
+// From the bytes of a Hugging Face tokenizer.json. FAILED_PRECONDITION: it cannot be read or
+// decoded from.
+BatonTextCode baton_tokenizer_from_json(BatonBytes json, BatonTokenizer** out, BatonBuffer* error);
+// One more than the highest id.
+size_t baton_tokenizer_size(const BatonTokenizer* tokenizer);
+// Of a tokenizer.json: the tokens that are no text; the id that its post-processor puts in front of
+// every text (-1: none); the id of a token as the file spells it (-1: none).
+void baton_tokenizer_special_ids(const BatonTokenizer* tokenizer, BatonIds* out);
+int32_t baton_tokenizer_first_id(const BatonTokenizer* tokenizer);
+int32_t baton_tokenizer_id_of(const BatonTokenizer* tokenizer, BatonBytes token);
+
 // Whether models of this kind want BOS in front when the file does not say.
 bool baton_tokenizer_adds_bos(const BatonTokenizer* tokenizer);
 // The same of EOS behind.

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "models/text/abi_results.h"
+#include "models/text/folder_texts.h"
 #include "models/text/gguf_vocabulary.h"
 #include "models/text/text_abi.h"
 #include "models/text/utf8.h"
@@ -55,7 +57,10 @@ struct Tokenizer::State {
   std::vector<int32_t> eos_ids;
 
   absl::Status MakeTokenizer(const GgufVocabulary& vocabulary);
-  void CompileTemplate(const GgufVocabulary& vocabulary);
+  absl::Status MakeTokenizer(const std::string& folder, const FolderTexts& texts);
+  // `globals`: the special tokens that templates may name.
+  void CompileTemplate(const std::string& path, const std::string& source,
+                       const nlohmann::json& globals);
 };
 
 absl::Status Tokenizer::State::MakeTokenizer(const GgufVocabulary& vocabulary) {
@@ -92,16 +97,50 @@ absl::Status Tokenizer::State::MakeTokenizer(const GgufVocabulary& vocabulary) {
   return absl::OkStatus();
 }
 
-void Tokenizer::State::CompileTemplate(const GgufVocabulary& vocabulary) {
-  template_source = vocabulary.chat_template;
-  if (template_source.empty()) {
-    template_status = absl::FailedPreconditionError(absl::StrCat(
-        vocabulary.path, ": the model has no chat template (tokenizer.chat_template)"));
-    return;
+absl::Status Tokenizer::State::MakeTokenizer(const std::string& folder, const FolderTexts& texts) {
+  BatonTokenizer* made = nullptr;
+  BatonBuffer error;
+  const BatonTextCode code = baton_tokenizer_from_json(View(texts.tokenizer_json), &made, &error);
+  if (code != BATON_TEXT_OK) {
+    return TakeError(code, absl::StrCat(folder, "/tokenizer.json: "), error);
   }
-  nlohmann::json globals = nlohmann::json::object();
-  for (const auto& [name, id] : vocabulary.named_ids) {
-    globals[name] = std::string(vocabulary.tokens[id]);
+  tokenizer.reset(made);
+  // Models pad their vocabularies: the ids behind the tokenizer's stand for nothing.
+  const int64_t tokens = static_cast<int64_t>(baton_tokenizer_size(made));
+  vocab_size = static_cast<int32_t>(std::max(tokens, texts.vocab_size));
+  special.assign(vocab_size, false);
+  BatonIds special_ids;
+  baton_tokenizer_special_ids(made, &special_ids);
+  for (size_t i = 0; i < special_ids.size; ++i) special[special_ids.data[i]] = true;
+  baton_ids_free(special_ids);
+  const auto id_of = [&](const char* name) {
+    const auto named = texts.named_tokens.find(name);
+    return named == texts.named_tokens.end() ? -1
+                                             : baton_tokenizer_id_of(made, View(named->second));
+  };
+  const int32_t first = baton_tokenizer_first_id(made);
+  add_bos = texts.add_bos.value_or(first >= 0);
+  bos_id = first >= 0 ? first : id_of("bos_token");
+  eos_ids = texts.eos_ids;
+  eos_ids.push_back(id_of("eos_token"));
+  std::vector<int32_t> known;
+  for (const int32_t id : eos_ids) {
+    if (id < 0 || id >= vocab_size) continue;
+    if (std::find(known.begin(), known.end(), id) == known.end()) known.push_back(id);
+  }
+  eos_ids = std::move(known);
+  return absl::OkStatus();
+}
+
+void Tokenizer::State::CompileTemplate(const std::string& path, const std::string& source,
+                                       const nlohmann::json& globals) {
+  template_source = source;
+  if (template_source.empty()) {
+    template_status = absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     ": the model has no chat template (tokenizer.chat_template of a GGUF file, "
+                     "chat_template.jinja or chat_template in tokenizer_config.json of a folder)"));
+    return;
   }
   const std::string globals_json = globals.dump();
   BatonChatTemplate* made = nullptr;
@@ -109,7 +148,7 @@ void Tokenizer::State::CompileTemplate(const GgufVocabulary& vocabulary) {
   const BatonTextCode code =
       baton_chat_template_new(View(template_source), View(globals_json), &made, &error);
   if (code != BATON_TEXT_OK) {
-    template_status = TakeError(code, absl::StrCat(vocabulary.path, ": "), error);
+    template_status = TakeError(code, absl::StrCat(path, ": "), error);
     return;
   }
   chat_template.reset(made);
@@ -123,8 +162,24 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const std::string
   BATON_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadVocabulary(*file));
   auto state = std::make_unique<State>();
   BATON_RETURN_IF_ERROR(state->MakeTokenizer(vocabulary));
-  state->CompileTemplate(vocabulary);
+  nlohmann::json globals = nlohmann::json::object();
+  for (const auto& [name, id] : vocabulary.named_ids) {
+    globals[name] = std::string(vocabulary.tokens[id]);
+  }
+  state->CompileTemplate(path, vocabulary.chat_template, globals);
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(state)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
+  BATON_ASSIGN_OR_RETURN(const FolderTexts texts, ReadFolderTexts(folder));
+  auto state = std::make_unique<State>();
+  BATON_RETURN_IF_ERROR(state->MakeTokenizer(folder, texts));
+  state->CompileTemplate(folder, texts.chat_template, texts.named_tokens);
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(state)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
+  return std::filesystem::is_directory(path) ? FromFolder(path) : FromGguf(path);
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text, bool parse_special,

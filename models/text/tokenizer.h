@@ -18,9 +18,14 @@ namespace baton::models::text {
 // Immutable after loading; thread-safe.
 class Tokenizer {
  public:
+  // From a GGUF file or a Hugging Face folder.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Open(const std::string& path);
   // From the tokenizer.ggml.* metadata of a GGUF file. FailedPrecondition names a missing or
   // unsupported key.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const std::string& path);
+  // From tokenizer.json and the files beside it (folder_texts.h). FailedPrecondition names what of
+  // tokenizer.json cannot be read.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;

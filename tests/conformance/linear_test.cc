@@ -134,7 +134,8 @@ TEST_P(LinearConformance, RowsHaveTheSameBitsInStepsOf1Or7Or17Or64Or512) {
   }
 }
 
-std::vector<float> RunGated(Device& device, DType gate_type, DType up_type, int64_t n) {
+std::vector<float> RunGated(Device& device, DType gate_type, DType up_type, int64_t n,
+                            Activation activation) {
   constexpr int64_t kCols = 96, kRows = 50;
   RandomValues random(3);
   const std::vector<float> in = random.Many(n * kCols), gain = random.Many(kCols);
@@ -145,6 +146,7 @@ std::vector<float> RunGated(Device& device, DType gate_type, DType up_type, int6
                                                   .norm = {gain.data(), 1e-6f},
                                                   .gate = prepared_gate.get(),
                                                   .up = prepared_up.get(),
+                                                  .activation = activation,
                                                   .out = {out.data(), n, kRows, kRows}});
   EXPECT_TRUE(status.ok()) << status;
   return out;
@@ -156,12 +158,17 @@ TEST_P(LinearConformance, GatedLayersMatchAlsoWithTwoWeightTypes) {
   const auto scalar = Make({"p_chip", "scalar", 1});
   for (const DType gate : kAll) {
     for (const DType up : {gate, DType::kQ8_0, DType::kF16}) {
-      for (const int64_t n : {1, 9, 40}) {
-        const std::vector<float> got = RunGated(*chip, gate, up, n);
-        const std::vector<float> expected = RunGated(*reference, gate, up, n);
-        EXPECT_LE(RelativeError(got, expected), 0.03)
+      for (const auto& [n, activation] : {std::pair{1, Activation::kSilu},
+                                          {9, Activation::kSilu},
+                                          {40, Activation::kSilu},
+                                          {9, Activation::kGeluTanh},
+                                          {40, Activation::kGeluTanh}}) {
+        const std::vector<float> got = RunGated(*chip, gate, up, n, activation);
+        const std::vector<float> expected = RunGated(*reference, gate, up, n, activation);
+        const bool quantised = BlockElements(gate) == 32 || BlockElements(up) == 32;
+        EXPECT_LE(RelativeError(got, expected), quantised ? 0.03 : 1e-5)
             << DTypeName(gate) << " " << DTypeName(up) << " n=" << n;
-        EXPECT_TRUE(SameBits(got, RunGated(*scalar, gate, up, n)))
+        EXPECT_TRUE(SameBits(got, RunGated(*scalar, gate, up, n, activation)))
             << DTypeName(gate) << " " << DTypeName(up) << " n=" << n;
       }
     }

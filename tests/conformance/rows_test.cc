@@ -23,6 +23,34 @@ TEST_P(RowsConformance, EmbeddingGivesTheStoredValues) {
   }
 }
 
+TEST_P(RowsConformance, EmbeddingsMayBeScaled) {
+  const auto chip = Make(GetParam());
+  const RandomWeight table(DType::kF32, 9, 24, 5);
+  const auto prepared = Prepared(*chip, table);
+  const std::vector<int32_t> ids = {8, 0};
+  std::vector<float> plain(48), scaled(48);
+  ASSERT_TRUE(chip->Embed({prepared.get(), ids, {plain.data(), 2, 24, 24}}).ok());
+  ASSERT_TRUE(chip->Embed({prepared.get(), ids, {scaled.data(), 2, 24, 24}, 2.5f}).ok());
+  for (float& value : plain) value *= 2.5f;
+  EXPECT_TRUE(SameBits(scaled, plain));
+}
+
+TEST_P(RowsConformance, ANormMayBeAddedToWhatIsThere) {
+  const auto chip = Make(GetParam());
+  for (const int64_t cols : {7, 33, 576}) {
+    RandomValues random(cols);
+    std::vector<float> in = random.Many(20 * cols), gain = random.Many(cols);
+    std::vector<float> normed(in.size()), sum = random.Many(20 * cols);
+    std::vector<float> expected = sum;
+    const MatrixView m{in.data(), 20, cols, cols};
+    const Norm norm{gain.data(), 1e-5f};
+    ASSERT_TRUE(chip->RmsNorm({m, norm, {normed.data(), 20, cols, cols}}).ok());
+    ASSERT_TRUE(chip->RmsNorm({m, norm, {sum.data(), 20, cols, cols}, true}).ok());
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += normed[i];
+    EXPECT_TRUE(SameBits(sum, expected)) << cols;
+  }
+}
+
 TEST_P(RowsConformance, NormOfOddWidthsMatchesAndMayBeInPlace) {
   const auto chip = Make(GetParam());
   const auto reference = Reference();

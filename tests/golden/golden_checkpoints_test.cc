@@ -1,10 +1,13 @@
-// The tiny checkpoints of every family: logits and greedy tokens equal those of transformers.
+// The tiny checkpoints of every family: logits and greedy tokens equal those of transformers, from
+// the folder and from the GGUF file that llama.cpp's converter would make of it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +16,8 @@
 #include "models/model_registry.h"
 #include "models/safetensors/safetensors_file.h"
 #include "tests/fakes/contiguous_kv.h"
+#include "tests/fakes/hf_to_gguf.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace baton::models {
 namespace {
@@ -62,18 +67,27 @@ int32_t ArgMax(const float* logits, int64_t count) {
   return static_cast<int32_t>(std::max_element(logits, logits + count) - logits);
 }
 
+std::string Golden(const std::string& folder) {
+  return absl::StrCat(BATON_TEST_DATA, "/golden/", folder);
+}
+
 class GoldenCheckpoint : public testing::TestWithParam<std::tuple<std::string, Chip>> {
  protected:
   void SetUp() override {
-    const auto& [folder, chip] = GetParam();
-    const std::string path = absl::StrCat(BATON_TEST_DATA, "/golden/", folder);
+    const std::string path = Golden(std::get<0>(GetParam()));
+    LoadFrom(path, path);
+  }
+
+  // The model at `path`; the golden data of `folder`.
+  void LoadFrom(const std::string& path, const std::string& folder) {
+    const Chip& chip = std::get<1>(GetParam());
     auto device = device::CreateDevice({.name = chip.name, .threads = 2, .isa = chip.isa});
     ASSERT_TRUE(device.ok()) << device.status();
     device_ = *std::move(device);
     auto model = LoadModel(path, *device_, {});
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
-    auto golden = SafetensorsFile::Open(path + "/golden.safetensors");
+    auto golden = SafetensorsFile::Open(folder + "/golden.safetensors");
     ASSERT_TRUE(golden.ok()) << golden.status();
     golden_ = *golden;
   }
@@ -101,9 +115,23 @@ class GoldenCheckpoint : public testing::TestWithParam<std::tuple<std::string, C
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<Model> model_;
   std::shared_ptr<const SafetensorsFile> golden_;
+
+  void ExpectLogitsOfTheReference();
+  void ExpectGreedyTokensOfTheReference();
 };
 
-TEST_P(GoldenCheckpoint, LogitsOfEveryPositionAreThoseOfTheReference) {
+class GoldenGguf : public GoldenCheckpoint {
+ protected:
+  void SetUp() override {
+    const std::string folder = Golden(std::get<0>(GetParam()));
+    const auto bytes = fakes::HfToGguf(folder);
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    LoadFrom(temporary_.Write("model.gguf", *bytes), folder);
+  }
+  fakes::TempFolder temporary_;
+};
+
+void GoldenCheckpoint::ExpectLogitsOfTheReference() {
   const Tolerance tolerance = ToleranceOf(std::get<0>(GetParam()), std::get<1>(GetParam()));
   for (int p = 0; p < kPrompts; ++p) {
     const auto ids = ValuesOf<int32_t>(*golden_, absl::StrCat("prompt", p, ".input_ids"));
@@ -129,7 +157,7 @@ TEST_P(GoldenCheckpoint, LogitsOfEveryPositionAreThoseOfTheReference) {
   }
 }
 
-TEST_P(GoldenCheckpoint, GreedyTokensAreThoseOfTheReference) {
+void GoldenCheckpoint::ExpectGreedyTokensOfTheReference() {
   for (int p = 0; p < kPrompts; ++p) {
     const auto ids = ValuesOf<int32_t>(*golden_, absl::StrCat("prompt", p, ".input_ids"));
     const auto golden = ValuesOf<int32_t>(*golden_, absl::StrCat("prompt", p, ".greedy_ids"));
@@ -146,6 +174,34 @@ TEST_P(GoldenCheckpoint, GreedyTokensAreThoseOfTheReference) {
     }
     EXPECT_EQ(greedy, golden) << "prompt " << p;
   }
+}
+
+TEST_P(GoldenCheckpoint, LogitsOfEveryPositionAreThoseOfTheReference) {
+  ExpectLogitsOfTheReference();
+}
+TEST_P(GoldenCheckpoint, GreedyTokensAreThoseOfTheReference) { ExpectGreedyTokensOfTheReference(); }
+TEST_P(GoldenGguf, LogitsOfEveryPositionAreThoseOfTheReference) { ExpectLogitsOfTheReference(); }
+TEST_P(GoldenGguf, GreedyTokensAreThoseOfTheReference) { ExpectGreedyTokensOfTheReference(); }
+
+// The folders of tests/golden, without those of `but`.
+std::vector<std::string> Folders(const std::set<std::string>& but) {
+  std::vector<std::string> folders;
+  for (const auto& entry : std::filesystem::directory_iterator(Golden(""))) {
+    const std::string name = entry.path().filename();
+    if (entry.is_directory() && but.count(name) == 0) folders.push_back(name);
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+TEST(GoldenFolders, EveryFamilyOfTheRegistryHasOne) {
+  std::set<std::string> types;
+  for (const std::string& folder : Folders({})) {
+    const auto config = ReadModelConfig(Golden(folder));
+    ASSERT_TRUE(config.ok()) << config.status();
+    types.insert(config->architecture);
+  }
+  EXPECT_THAT(types, testing::UnorderedElementsAreArray(KnownArchitectures()));
 }
 
 // The reference with caches of float32, the chips with both.
@@ -168,10 +224,14 @@ std::string NameOf(const testing::TestParamInfo<std::tuple<std::string, Chip>>& 
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenCheckpoint,
-                         testing::Combine(testing::Values("llama", "llama3_tied", "mixtral",
-                                                          "qwen3_moe", "deepseek_v2", "deepseek_v3",
-                                                          "kimi_k2", "gpt_oss", "gpt_oss_mxfp4"),
+                         testing::Combine(testing::ValuesIn(Folders({})),
                                           testing::ValuesIn(AllChips())),
+                         NameOf);
+// Not those whose weights the fake converter does not read.
+INSTANTIATE_TEST_SUITE_P(Files, GoldenGguf,
+                         testing::Combine(testing::ValuesIn(Folders({"deepseek_v3",
+                                                                     "gpt_oss_mxfp4"})),
+                                          testing::Values(Chip{"cpu", "", device::DType::kF32})),
                          NameOf);
 
 }  // namespace

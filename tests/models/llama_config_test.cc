@@ -1,7 +1,5 @@
 // Configurations of both formats: what is read, and what is refused by name instead of being
 // computed wrongly.
-#include "models/llama_config.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "models/llama.h"
 #include "models/model_registry.h"
 #include "tests/fakes/gguf_writer.h"
 #include "tests/fakes/temp_folder.h"
@@ -103,14 +102,17 @@ TEST_F(GgufConfig, CountsOfZeroAndOfFourBillionAreRefusedByKey) {
 
 TEST_F(GgufConfig, WhatCannotBeComputedIsRefusedByName) {
   EXPECT_THAT(ErrorWith([](auto& writer) { writer.AddUint("llama.expert_count", 8); }),
-              HasSubstr("'llama.expert_count' is 8"));
-  EXPECT_THAT(ErrorWith([](auto& writer) { writer.AddUint("llama.attention.sliding_window", 64); }),
-              HasSubstr("'llama.attention.sliding_window' is 64"));
+              HasSubstr("'llama.expert_used_count' is missing"));
+  EXPECT_THAT(ErrorWith([](auto& writer) { writer.AddBool("llama.attention.causal", false); }),
+              HasSubstr("'llama.attention.causal' is false, only true"));
   EXPECT_THAT(ErrorWith([](auto& writer) { writer.AddFloat("llama.logit_scale", 2); }),
               HasSubstr("'llama.logit_scale'"));
   EXPECT_THAT(
       ErrorWith([](auto& writer) { writer.AddString("llama.rope.scaling.type", "longrope"); }),
-      HasSubstr("'longrope', allowed are"));
+      HasSubstr("is \"longrope\", but there is no tensor 'rope_factors_long.weight'"));
+  EXPECT_THAT(
+      ErrorWith([](auto& writer) { writer.AddString("llama.rope.scaling.type", "dynamic"); }),
+      HasSubstr("'llama.rope.scaling.type' is \"dynamic\", allowed are"));
   EXPECT_THAT(ErrorWith([](auto& writer) {
                 writer.AddTensor("rope_freqs.weight", {7}, GgmlType::kF32, std::string(28, '\1'));
               }),
@@ -129,6 +131,15 @@ TEST_F(GgufConfig, RopeScalingIsRead) {
   EXPECT_EQ(config->rope.scaling, RopeConfig::Scaling::kYarn);
   EXPECT_EQ(config->rope.factor, 4);
   EXPECT_EQ(config->rope.original_context, 1024);
+}
+
+// llama.cpp has one architecture for three families.
+TEST_F(GgufConfig, AWindowMakesAMistral) {
+  fakes::TinyModel model;
+  model.extra = [](auto& writer) { writer.AddUint("llama.attention.sliding_window", 64); };
+  const auto config = Read(model);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->architecture, "mistral");
 }
 
 TEST_F(GgufConfig, AnUnknownArchitectureListsTheKnownOnes) {

@@ -154,7 +154,7 @@ TEST_F(Llama, TensorsThatTheConfigurationDoesNotCallForAreRefused) {
   model.extra = [](fakes::GgufWriter& writer) {  // a bias in layer 0 only
     writer.AddTensor("blk.0.attn_k.bias", {32}, GgmlType::kF32, std::string(128, '\0'));
   };
-  EXPECT_THAT(LoadError(model), HasSubstr("has no tensor 'blk.1.attn_k.bias'"));
+  EXPECT_THAT(LoadError(model), HasSubstr("has no tensor 'blk.0.attn_q.bias'"));
 }
 
 TEST_F(Llama, ATensorOfAnotherShapeIsNamedWithBothShapes) {

@@ -23,7 +23,7 @@ RopeConfig Plain() {
 }
 
 TEST(RopeFrequencies, PlainOnesArePowersOfTheBase) {
-  EXPECT_THAT(RopeFrequencies(Plain()),
+  EXPECT_THAT(RopeFrequencies(Plain(), 2048),
               ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.1, 1e-12), DoubleNear(0.01, 1e-12),
                           DoubleNear(0.001, 1e-12)));
   EXPECT_EQ(RopeMagnitude(Plain()), 1.0);
@@ -33,7 +33,7 @@ TEST(RopeFrequencies, LinearScalingDividesAll) {
   RopeConfig rope = Plain();
   rope.scaling = RopeConfig::Scaling::kLinear;
   rope.factor = 4;
-  EXPECT_THAT(RopeFrequencies(rope),
+  EXPECT_THAT(RopeFrequencies(rope, 2048),
               ElementsAre(DoubleNear(0.25, 1e-12), DoubleNear(0.025, 1e-12),
                           DoubleNear(0.0025, 1e-12), DoubleNear(0.00025, 1e-12)));
 }
@@ -42,9 +42,25 @@ TEST(RopeFrequencies, FactorsDivideEachItsOwn) {
   RopeConfig rope = Plain();
   rope.scaling = RopeConfig::Scaling::kFactors;
   rope.frequency_factors = {1, 2, 4, 8};
-  EXPECT_THAT(RopeFrequencies(rope),
+  EXPECT_THAT(RopeFrequencies(rope, 2048),
               ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.05, 1e-12), DoubleNear(0.0025, 1e-12),
                           DoubleNear(0.000125, 1e-12)));
+}
+
+TEST(RopeFrequencies, LongRopeTakesTheListOfTheContextItServes) {
+  RopeConfig rope = Plain();
+  rope.scaling = RopeConfig::Scaling::kLongRope;
+  rope.original_context = 64;
+  rope.attention_factor = 1.25f;
+  rope.short_factors = {1, 1, 2, 2};
+  rope.long_factors = {1, 2, 4, 8};
+  EXPECT_THAT(RopeFrequencies(rope, 64),
+              ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.1, 1e-12), DoubleNear(0.005, 1e-12),
+                          DoubleNear(0.0005, 1e-12)));
+  EXPECT_THAT(RopeFrequencies(rope, 65),
+              ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.05, 1e-12), DoubleNear(0.0025, 1e-12),
+                          DoubleNear(0.000125, 1e-12)));
+  EXPECT_EQ(RopeMagnitude(rope), 1.25);
 }
 
 // Wavelengths 2 pi times 1, 10, 100 and 1000 against a context of 1000: above 1000 / 4 all
@@ -57,7 +73,7 @@ TEST(RopeFrequencies, Llama3KeepsShortWavesAndStretchesLongOnes) {
   rope.high_freq_factor = 4;
   rope.original_context = 1000;
   const double smooth = (1000 / (2 * M_PI * 100) - 1) / 3;
-  EXPECT_THAT(RopeFrequencies(rope),
+  EXPECT_THAT(RopeFrequencies(rope, 2048),
               ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.1, 1e-12),
                           DoubleNear(0.01 * ((1 - smooth) / 8 + smooth), 1e-12),
                           DoubleNear(0.001 / 8, 1e-12)));
@@ -71,7 +87,7 @@ TEST(RopeFrequencies, YarnRampsFromKeptToInterpolated) {
   rope.factor = 4;
   rope.original_context = 1000;
   EXPECT_THAT(
-      RopeFrequencies(rope),
+      RopeFrequencies(rope, 2048),
       ElementsAre(DoubleNear(1, 1e-12), DoubleNear(0.1 * (2.0 / 3 + 1.0 / 12), 1e-12),
                   DoubleNear(0.01 * (1.0 / 3 + 2.0 / 12), 1e-12), DoubleNear(0.001 / 4, 1e-12)));
   EXPECT_NEAR(RopeMagnitude(rope), 0.1 * std::log(4.0) + 1, 1e-12);
@@ -96,8 +112,9 @@ TEST(RopeFrequencies, YarnMayRampBetweenPairs) {
     const double ramp = (pair - first) / (last - first);
     return DoubleNear(frequency * (ramp / 4 + 1 - ramp), 1e-12);
   };
-  EXPECT_THAT(RopeFrequencies(rope), ElementsAre(DoubleNear(1, 1e-12), mixed(0.1, 1),
-                                                 mixed(0.01, 2), DoubleNear(0.001 / 4, 1e-12)));
+  EXPECT_THAT(RopeFrequencies(rope, 2048),
+              ElementsAre(DoubleNear(1, 1e-12), mixed(0.1, 1), mixed(0.01, 2),
+                          DoubleNear(0.001 / 4, 1e-12)));
 }
 
 TEST(RopeTable, GrowsToTheContextAndKeepsItsRows) {

@@ -23,7 +23,8 @@ class PlacementTest : public RouterFixture {
     v1::CacheEvents events;
     events.set_sequence(sequence);
     events.set_reset(reset);
-    for (const uint64_t hash : kvcache::BlockHashes(prompt, 32, kvcache::BlockHashSeed(TinyModelFingerprint(), salt))) {
+    for (const uint64_t hash :
+         kvcache::BlockHashes(prompt, 32, kvcache::BlockHashSeed(TinyModelFingerprint(), salt))) {
       events.add_stored(hash);
     }
     node->SendCache(std::move(events));

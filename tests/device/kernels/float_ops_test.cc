@@ -74,6 +74,25 @@ TEST(SiluTimes, IsAccurateAndTheSameOnEveryIsaForAnyLength) {
   }
 }
 
+TEST(GeluTimes, IsAccurateAndTheSameOnEveryIsaForAnyLength) {
+  for (const size_t n : {1, 15, 16, 17, 200}) {
+    std::vector<float> gate = RandomFloats(3, n), up = RandomFloats(4, n);
+    for (float& g : gate) g *= 10;
+    std::vector<float> scalar(n);
+    AllTables().back()->gelu_times(gate.data(), up.data(), n, scalar.data());
+    for (const KernelTable* table : AllTables()) {
+      std::vector<float> out(n);
+      table->gelu_times(gate.data(), up.data(), n, out.data());
+      EXPECT_TRUE(SameBits(out, scalar)) << table->isa;
+      for (size_t i = 0; i < n; ++i) {
+        const double g = gate[i];
+        const double z = std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g);
+        EXPECT_NEAR(out[i], g / 2 * (1 + std::tanh(z)) * up[i], 3e-6 * std::fabs(g * up[i]));
+      }
+    }
+  }
+}
+
 TEST(RmsNorm, IsAccurateAndTheSameOnEveryIsaForAnyWidth) {
   for (const size_t cols : {1, 5, 16, 33, 576, 1000}) {
     const std::vector<float> x = RandomFloats(5, cols), gain = RandomFloats(6, cols);

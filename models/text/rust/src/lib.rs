@@ -7,6 +7,7 @@ mod chat_template;
 mod error;
 mod grammar;
 mod grammar_abi;
+mod json_tokenizer;
 mod pre_tokenizer;
 mod pre_tokenizer_rules;
 mod python_text;
@@ -141,6 +142,60 @@ pub unsafe extern "C" fn baton_tokenizer_new(
         out.write(Box::into_raw(Box::new(tokenizer)));
         Ok(())
     })
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_from_json(
+    json: BatonBytes,
+    out: *mut *mut Tokenizer,
+    error: *mut BatonBuffer,
+) -> Code {
+    guarded(error, || {
+        let tokenizer = Tokenizer::from_json(json.as_slice())?;
+        out.write(Box::into_raw(Box::new(tokenizer)));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_size(tokenizer: *const Tokenizer) -> usize {
+    (*tokenizer).size()
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_special_ids(
+    tokenizer: *const Tokenizer,
+    out: *mut BatonIds,
+) {
+    let ids = (*tokenizer).json().map_or(Vec::new(), |json| {
+        json.special_ids().map(|id| id as i32).collect()
+    });
+    let mut ids = std::mem::ManuallyDrop::new(ids);
+    out.write(BatonIds { data: ids.as_mut_ptr(), size: ids.len(), capacity: ids.capacity() });
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_first_id(tokenizer: *const Tokenizer) -> i32 {
+    (*tokenizer).json().and_then(|json| json.first()).map_or(-1, |id| id as i32)
+}
+
+/// # Safety
+/// See text_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_tokenizer_id_of(
+    tokenizer: *const Tokenizer,
+    token: BatonBytes,
+) -> i32 {
+    let Ok(text) = std::str::from_utf8(token.as_slice()) else { return -1 };
+    (*tokenizer).json().and_then(|json| json.id_of(text)).map_or(-1, |id| id as i32)
 }
 
 /// # Safety

@@ -5,6 +5,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use crate::byte_level;
 use crate::byte_pair::BytePair;
 use crate::error::Error;
+use crate::json_tokenizer::JsonTokenizer;
 use crate::sentence_piece::{byte_of_token, SentencePiece, SPACE};
 use crate::unigram::Unigram;
 use crate::vocabulary::{TokenKind, Vocabulary};
@@ -13,6 +14,8 @@ enum Model {
     BytePair(BytePair),
     SentencePiece(SentencePiece),
     Unigram(Unigram),
+    /// Looks for special tokens itself.
+    Json(JsonTokenizer),
 }
 
 /// Tokens that are found in the text as they are written; the longest of several wins.
@@ -75,12 +78,40 @@ impl Tokenizer {
         Ok(Tokenizer { model, special, plain, bytes, byte_ends })
     }
 
+    /// From the bytes of a tokenizer.json.
+    pub fn from_json(json: &[u8]) -> Result<Tokenizer, Error> {
+        let model = JsonTokenizer::new(json)?;
+        let mut bytes = Vec::new();
+        let mut byte_ends = Vec::new();
+        for token in model.all_bytes() {
+            bytes.extend_from_slice(&token);
+            byte_ends.push(bytes.len());
+        }
+        let nothing = || LiteralTokens { automaton: None, ids: Vec::new() };
+        let (special, plain) = (nothing(), nothing());
+        Ok(Tokenizer { model: Model::Json(model), special, plain, bytes, byte_ends })
+    }
+
+    /// The tokenizer.json, where it is one.
+    pub fn json(&self) -> Option<&JsonTokenizer> {
+        match &self.model {
+            Model::Json(model) => Some(model),
+            _ => None,
+        }
+    }
+
+    /// How many ids there are.
+    pub fn size(&self) -> usize {
+        self.byte_ends.len()
+    }
+
     /// Whether BOS goes in front where the file does not say.
     pub fn adds_bos(&self) -> bool {
         match &self.model {
             Model::BytePair(model) => model.adds_bos(),
             Model::SentencePiece(_) => true,
             Model::Unigram(_) => false,
+            Model::Json(model) => model.first().is_some(),
         }
     }
 
@@ -98,6 +129,9 @@ impl Tokenizer {
 
     /// Ids of `text`; with `parse_special`, control tokens written in it become their ids.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<i32>, Error> {
+        if let Model::Json(model) = &self.model {
+            return model.encode(text, parse_special);
+        }
         let literals = if parse_special { &self.special } else { &self.plain };
         let mut ids = Vec::with_capacity(text.len() / 3 + 1);
         let mut position = 0;
@@ -126,6 +160,7 @@ impl Tokenizer {
             Model::BytePair(model) => model.encode(&text[begin..end], ids)?,
             Model::SentencePiece(model) => model.encode(&text[begin..end], ids),
             Model::Unigram(model) => model.encode(&text[begin..end], ids),
+            Model::Json(model) => ids.extend(model.encode(&text[begin..end], false)?),
         }
         Ok(())
     }
@@ -162,6 +197,7 @@ fn token_bytes(model: &Model, token: &str, kind: TokenKind) -> Vec<u8> {
     }
     match model {
         Model::BytePair(model) if model.is_byte_level() => byte_level::bytes_of_token(token),
+        Model::Json(_) => byte_level::bytes_of_token(token),
         _ => match byte_of_token(token) {
             Some(byte) if kind == TokenKind::Byte => vec![byte],
             _ => token.replace(SPACE, " ").into_bytes(),

@@ -1,0 +1,31 @@
+#include "models/mistral.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "models/dense_decoder.h"
+#include "models/hf_decoder_config.h"
+
+namespace baton::models {
+
+absl::StatusOr<ModelConfig> ReadMistralConfig(const Checkpoint& checkpoint) {
+  const HfConfig& hf = *checkpoint.hf_config();
+  BATON_RETURN_IF_ERROR(HfAllowOnlyText(hf, "hidden_act", "silu"));
+  BATON_RETURN_IF_ERROR(HfAllowBlockFp8(hf));
+  BATON_RETURN_IF_ERROR(ReadHfWindow(hf).status());
+  BATON_ASSIGN_OR_RETURN(ModelConfig config, ReadHfDecoder(hf));
+  BATON_RETURN_IF_ERROR(ReadHfHeads(hf, config));
+  return Checked(checkpoint, std::move(config));
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadMistral(const Checkpoint& checkpoint,
+                                                   const ModelConfig& config,
+                                                   device::Device& device,
+                                                   const LoadOptions& options) {
+  BATON_ASSIGN_OR_RETURN(const int64_t window, ReadHfWindow(*checkpoint.hf_config()));
+  return LoadDenseDecoder(checkpoint, config, device, options, {.layer = [&](int32_t) {
+                            return DenseLayer{.attention = {.window = window}};
+                          }});
+}
+
+}  // namespace baton::models
