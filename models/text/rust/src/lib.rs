@@ -9,6 +9,7 @@ mod grammar;
 mod grammar_abi;
 mod pre_tokenizer;
 mod python_text;
+mod schema;
 mod sentence_piece;
 mod tokenizer;
 mod vocabulary;
@@ -82,7 +83,7 @@ pub struct BatonVocabulary {
     add_space_prefix: bool,
 }
 
-fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
+pub(crate) fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
     let mut bytes = std::mem::ManuallyDrop::new(bytes);
     BatonBuffer { data: bytes.as_mut_ptr(), size: bytes.len(), capacity: bytes.capacity() }
 }
