@@ -76,7 +76,34 @@ ApiError FromNodeStatus(const absl::Status& status, absl::string_view what) {
   }
 }
 
-std::string ErrorJson(const ApiError& error) {
+namespace {
+
+absl::string_view AnthropicType(int http_status) {
+  switch (http_status) {
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    case 504:
+      return "timeout_error";
+    default:
+      return http_status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
+}  // namespace
+
+std::string ErrorJson(const ApiError& error, ErrorForm form) {
+  if (form == ErrorForm::kAnthropic) {
+    std::string out = absl::StrCat("{\"type\":\"error\",\"error\":{\"type\":\"",
+                                   AnthropicType(error.http_status), "\",\"message\":");
+    AppendJsonString(error.message, &out);
+    return out + "}}";
+  }
   std::string out = "{\"error\":{\"message\":";
   AppendJsonString(error.message, &out);
   out += ",\"type\":";

@@ -38,8 +38,12 @@ ApiError PromptTooLong(int64_t prompt_tokens, int64_t context_length);
 // sentence about `what` failed.
 ApiError FromNodeStatus(const absl::Status& status, absl::string_view what);
 
-// {"error":{"message":...,"type":...,"param":...,"code":...}}
-std::string ErrorJson(const ApiError& error);
+// How an error looks in JSON.
+enum class ErrorForm : uint8_t {
+  kOpenAi,     // {"error":{"message":...,"type":...,"param":...,"code":...}}
+  kAnthropic,  // {"type":"error","error":{"type":...,"message":...}}
+};
+std::string ErrorJson(const ApiError& error, ErrorForm form = ErrorForm::kOpenAi);
 
 // The same for the gRPC twin.
 grpc::Status ToGrpcStatus(const ApiError& error);

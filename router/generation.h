@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -59,9 +60,11 @@ using StopReason = std::variant<std::monostate, int32_t, std::string>;
 
 // One step of one answer.
 struct Delta {
-  int32_t choice = 0;                                       // prompt number * n + answer number
-  std::string text;                                         // newly certain text; may be empty
-  std::vector<v1::Token> tokens;                            // tokens whose text has become certain
+  int32_t choice = 0;             // prompt number * n + answer number
+  std::string text;               // newly certain text; may be empty
+  std::vector<v1::Token> tokens;  // tokens whose text has become certain
+  bool in_reasoning = false;      // chat: the prompt ended with the tag that opens reasoning
+  std::shared_ptr<const std::vector<int32_t>> prompt;       // that the choice answers
   v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;  // set on the last delta of a choice
   StopReason stop_reason;
   Usage usage;  // of the whole request, this delta included

@@ -4,6 +4,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "router/api/dialects.h"
+#include "router/api/messages_api.h"
+#include "router/api/openapi.h"
 #include "router/field_reader.h"
 #include "router/openai_api.h"
 #include "router/prompt_tokens.h"
@@ -13,9 +16,8 @@
 namespace baton::router {
 namespace {
 
+constexpr absl::string_view kVersionPath = "/v1";
 constexpr absl::string_view kModelsPath = "/v1/models";
-constexpr absl::string_view kChatPath = "/v1/chat/completions";
-constexpr absl::string_view kCompletionsPath = "/v1/completions";
 constexpr absl::Duration kStuckLoop = absl::Seconds(5);
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // the body's own limit is lower
 constexpr size_t kMaxIds = size_t{1} << 24;
@@ -57,12 +59,32 @@ HttpReply StatusPage(const web::WebFile& file) {
                    "frame-ancestors 'none'; base-uri 'none'"}}};
 }
 
+// llama.cpp's form of tokens: each with its text, or with its bytes where these are no text.
+std::string PiecesJson(const models::text::Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+  Json pieces = Json::array();
+  for (const int32_t id : ids) {
+    const std::string bytes = tokenizer.TokenBytes(id);
+    Json piece = bytes;
+    if (ValidUtf8(bytes) != bytes) {
+      piece = Json::array();
+      for (const char byte : bytes) piece.push_back(static_cast<unsigned char>(byte));
+    }
+    pieces.push_back({{"id", id}, {"piece", std::move(piece)}});
+  }
+  return pieces.dump();
+}
+
 }  // namespace
 
 const HttpApi::Route HttpApi::kRoutes[] = {
-    {"POST", kChatPath, nullptr},
-    {"POST", kCompletionsPath, nullptr},
+    {"POST", "/v1/chat/completions", nullptr, Dialect::kChat},
+    {"POST", "/v1/completions", nullptr, Dialect::kCompletions},
+    {"POST", "/v1/responses", nullptr, Dialect::kResponses},
+    {"POST", "/v1/messages", nullptr, Dialect::kMessages},
+    {"POST", "/v1/messages/count_tokens", &HttpApi::CountTokens, Dialect::kMessages},
     {"GET", kModelsPath, &HttpApi::Models},
+    {"GET", "/load", &HttpApi::Load},
+    {"GET", "/openapi.json", &HttpApi::Description},
     {"GET", "/health", &HttpApi::Health},
     {"GET", "/ready", &HttpApi::Ready},
     {"GET", "/metrics", &HttpApi::Metrics},
@@ -76,19 +98,22 @@ HttpApi::HttpApi(RouterContext& router) : router_(router) {}
 std::variant<HttpReply, GenerationRoute> HttpApi::Handle(const HttpRequest& request) const {
   const absl::string_view path = request.path;
   for (const Route& route : kRoutes) {
-    if (route.path != path) continue;
+    const bool same = route.path == path || (absl::StartsWith(route.path, kVersionPath) &&
+                                             route.path.substr(kVersionPath.size()) == path);
+    if (!same) continue;
     if (route.method != absl::string_view(request.method)) {
       return MethodNotAllowed(route.method == "GET" ? "GET, HEAD" : "POST");
     }
     if (route.method == "POST" && !IsJson(request.content_type)) {
-      return ErrorReply(UnsupportedMediaType());
+      return ErrorReply(UnsupportedMediaType(), ErrorFormOf(route.dialect));
     }
-    if (route.reply == nullptr) return GenerationRoute{route.path == kChatPath};
+    if (route.reply == nullptr) return GenerationRoute{route.dialect};
     return (this->*route.reply)(request);
   }
-  if (absl::StartsWith(path, absl::StrCat(kModelsPath, "/"))) {
+  for (const absl::string_view models : {kModelsPath, kModelsPath.substr(kVersionPath.size())}) {
+    if (!absl::StartsWith(path, absl::StrCat(models, "/"))) continue;
     if (request.method != "GET") return MethodNotAllowed("GET, HEAD");
-    return Model(path.substr(kModelsPath.size() + 1));
+    return Model(path.substr(models.size() + 1));
   }
   if (const web::WebFile* file = web::FindWebFile(path)) {
     if (request.method != "GET") return MethodNotAllowed("GET, HEAD");
@@ -152,6 +177,39 @@ HttpReply HttpApi::Metrics(const HttpRequest&) const {
           .content_type = "text/plain; version=0.0.4; charset=utf-8"};
 }
 
+HttpReply HttpApi::Load(const HttpRequest&) const {
+  return {.body = absl::StrCat("{\"server_load\":", router_.admission.running(), "}")};
+}
+
+HttpReply HttpApi::Description(const HttpRequest&) const {
+  return {.body = OpenApiJson(router_.tokenizer.vocab_size())};
+}
+
+HttpReply HttpApi::CountTokens(const HttpRequest& request) const {
+  const auto refuse = [](const ApiError& error) {
+    return ErrorReply(error, ErrorForm::kAnthropic);
+  };
+  Json body;
+  if (auto error = ParseBody(request.body, &body)) return refuse(*error);
+  ApiRequest parsed;
+  const int32_t vocab_size = router_.tokenizer.vocab_size();
+  if (auto error = ParseMessagesRequest(body, vocab_size, /*count=*/true, &parsed)) {
+    return refuse(*error);
+  }
+  const Generation& generation = parsed.generation;
+  if (generation.model != router_.model_id) return refuse(UnknownModel(generation.model));
+  if (auto error = ApplyTurnFormat(router_.turn_format, router_.tokenizer, &parsed)) {
+    return refuse(*error);
+  }
+  std::vector<int32_t> ids;
+  if (auto error =
+          EncodePrompt(router_.tokenizer, generation.prompts.front(), generation.add_special_tokens,
+                       generation.add_generation_prompt, &ids)) {
+    return refuse(*error);
+  }
+  return {.body = absl::StrCat("{\"input_tokens\":", ids.size(), "}")};
+}
+
 HttpReply HttpApi::Version(const HttpRequest&) const {
   return {.body = absl::StrCat("{\"version\":\"", kVersion, "\"}")};
 }
@@ -163,19 +221,29 @@ HttpReply HttpApi::Tokenize(const HttpRequest& request) const {
   const std::string model = fields.String("model", kMaxTextBytes).value_or("");
   const bool add_generation_prompt = fields.Boolean("add_generation_prompt").value_or(true);
   const bool with_strings = fields.Boolean("return_token_strs").value_or(false);
+  const bool with_pieces = fields.Boolean("with_pieces").value_or(false);
+  const bool parse_special = fields.Boolean("parse_special").value_or(true);
   bool add_special = false;
   const Prompt prompt = ReadTokenizePrompt(fields, &add_special);
+  if (!parse_special && prompt.kind == Prompt::Kind::kChat) {
+    fields.Fail("parse_special", "must be true for messages.");
+  }
   if (fields.error()) return ErrorReply(*fields.error());
   if (!model.empty() && model != router_.model_id) return ErrorReply(UnknownModel(model));
   std::vector<int32_t> ids;
-  if (auto error =
-          EncodePrompt(router_.tokenizer, prompt, add_special, add_generation_prompt, &ids)) {
+  if (!parse_special) {
+    auto plain = router_.tokenizer.Encode(prompt.text, /*parse_special=*/false, add_special);
+    if (!plain.ok()) return ErrorReply(InvalidParam("content", "The tokenizer refused the text."));
+    ids = *std::move(plain);
+  } else if (auto error = EncodePrompt(router_.tokenizer, prompt, add_special,
+                                       add_generation_prompt, &ids)) {
     return ErrorReply(*error);
   }
   HttpReply reply;
-  reply.body =
-      absl::StrCat("{\"count\":", ids.size(), ",\"max_model_len\":", router_.ContextLength(),
-                   ",\"tokens\":[", absl::StrJoin(ids, ","), "]");
+  reply.body = absl::StrCat("{\"count\":", ids.size(),
+                            ",\"max_model_len\":", router_.ContextLength(), ",\"tokens\":",
+                            with_pieces ? PiecesJson(router_.tokenizer, ids)
+                                        : absl::StrCat("[", absl::StrJoin(ids, ","), "]"));
   if (with_strings) {
     reply.body += ",\"token_strs\":[";
     for (size_t i = 0; i < ids.size(); ++i) {

@@ -5,13 +5,14 @@
 #include <variant>
 
 #include "router/http_message.h"
+#include "router/openai_api.h"
 #include "router/router_context.h"
 
 namespace baton::router {
 
-// A request for /v1/chat/completions (chat) or /v1/completions.
+// A request that generates.
 struct GenerationRoute {
-  bool chat = false;
+  Dialect dialect = Dialect::kCompletions;
 };
 
 // Thread-safe.
@@ -32,10 +33,15 @@ class HttpApi {
   HttpReply Tokenize(const HttpRequest& request) const;
   HttpReply Detokenize(const HttpRequest& request) const;
 
+  HttpReply CountTokens(const HttpRequest& request) const;
+  HttpReply Load(const HttpRequest& request) const;
+  HttpReply Description(const HttpRequest& request) const;
+
   struct Route {
     absl::string_view method;
-    absl::string_view path;
+    absl::string_view path;  // what is below /v1 is served without it too
     HttpReply (HttpApi::*reply)(const HttpRequest&) const;  // null: generation
+    Dialect dialect = Dialect::kChat;
   };
   static const Route kRoutes[];
 

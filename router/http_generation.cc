@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "router/api/dialects.h"
 #include "router/http_session.h"
 
 namespace baton::router {
@@ -29,14 +30,13 @@ struct CancelAtEnd {
   }
 };
 
-std::variant<ApiRequest, ApiError> Parse(bool chat, const std::string& text, int32_t vocab_size) {
+std::variant<ApiRequest, ApiError> Parse(const RouterContext& router, Dialect dialect,
+                                         const std::string& text) {
   Json body;
   ApiRequest request;
   auto error = ParseBody(text, &body);
-  if (!error) {
-    error = chat ? ParseChatRequest(body, vocab_size, &request)
-                 : ParseCompletionRequest(body, vocab_size, &request);
-  }
+  if (!error) error = ParseRequest(dialect, body, router.tokenizer.vocab_size(), &request);
+  if (!error) error = ApplyTurnFormat(router.turn_format, router.tokenizer, &request);
   if (error) return *std::move(error);
   return request;
 }
@@ -74,17 +74,16 @@ HttpSession::Awaitable<std::variant<HttpReply, GenerationRoute>> HttpSession::Ha
 }
 
 HttpSession::Awaitable<std::variant<ApiRequest, ApiError>> HttpSession::ParseGeneration(
-    bool chat, std::string body) {
-  const int32_t vocab_size = router_.tokenizer.vocab_size();
-  if (body.size() <= kInlineBodyBytes) co_return Parse(chat, body, vocab_size);
+    Dialect dialect, std::string body) {
+  if (body.size() <= kInlineBodyBytes) co_return Parse(router_, dialect, body);
   struct Job {
     std::string body;
     std::variant<ApiRequest, ApiError> result;
   };
   auto job = std::make_shared<Job>();
   job->body = std::move(body);
-  std::function<void()> work = [job, chat, vocab_size] {
-    job->result = Parse(chat, job->body, vocab_size);
+  std::function<void()> work = [job, dialect, router = &router_] {
+    job->result = Parse(*router, dialect, job->body);
   };
   co_await OnWorker(std::move(work));
   co_return std::move(job->result);
@@ -94,21 +93,22 @@ HttpSession::Awaitable<bool> HttpSession::Generate(ApiRequest request, ReplyHead
                                                    absl::Time arrived) {
   const AnswerHead answer{absl::StrFormat("%016x%016x", router_.rng.Next(), router_.rng.Next()),
                           router_.model_id, absl::ToUnixSeconds(absl::Now())};
-  ResponseOutbox outbox(router_.tokenizer, request.shape, answer, limits_.outbox_bytes, wakeup_,
-                        [this] { Close(); });
+  const bool stream = request.shape.stream;
+  const ErrorForm errors = ErrorFormOf(request.dialect);
+  ResponseOutbox outbox(MakeAnswerWriter(router_.tokenizer, router_.turn_format, request, answer),
+                        stream, limits_.outbox_bytes, wakeup_, [this] { Close(); });
   const CancelAtEnd cancel_at_end{flow_};
   client_gone_ = false;
   stop_watching_ = false;
   watching_ = true;
   asio::co_spawn(socket_.get_executor(), WatchClient(shared_from_this()), asio::detached);
-  const bool stream = request.shape.stream;
   flow_ = RequestFlow::Start(router_, socket_.get_executor(), std::move(request.generation),
                              arrived, &outbox);
   bool goes_on = false;
   if (stream) {
-    goes_on = co_await SendStream(outbox, head);
+    goes_on = co_await SendStream(outbox, head, errors);
   } else {
-    goes_on = co_await SendCollected(outbox, head);
+    goes_on = co_await SendCollected(outbox, head, errors);
   }
   flow_->Cancel();
   co_await StopWatching();
@@ -117,19 +117,21 @@ HttpSession::Awaitable<bool> HttpSession::Generate(ApiRequest request, ReplyHead
   co_return goes_on && !client_gone_;
 }
 
-HttpSession::Awaitable<bool> HttpSession::SendCollected(ResponseOutbox& outbox, ReplyHead head) {
+HttpSession::Awaitable<bool> HttpSession::SendCollected(ResponseOutbox& outbox, ReplyHead head,
+                                                        ErrorForm errors) {
   while (!outbox.done() && !client_gone_) co_await wakeup_.Wait();
   if (client_gone_) co_return false;
   HttpReply reply;
   if (outbox.early_error()) {
-    reply = ErrorReply(*outbox.early_error());
+    reply = ErrorReply(*outbox.early_error(), errors);
   } else {
     reply.body = outbox.TakeText();
   }
   co_return co_await Reply(std::move(reply), std::move(head), false);
 }
 
-HttpSession::Awaitable<bool> HttpSession::SendStream(ResponseOutbox& outbox, ReplyHead head) {
+HttpSession::Awaitable<bool> HttpSession::SendStream(ResponseOutbox& outbox, ReplyHead head,
+                                                     ErrorForm errors) {
   // HTTP/1.0 has no chunks: there the end of the connection ends the stream.
   const bool chunked = head.version == 11;
   head.keep_alive = head.keep_alive && chunked;
@@ -138,7 +140,7 @@ HttpSession::Awaitable<bool> HttpSession::SendStream(ResponseOutbox& outbox, Rep
     while (!outbox.has_text() && !outbox.done() && !client_gone_) co_await wakeup_.Wait();
     if (client_gone_) co_return false;
     if (outbox.early_error()) {
-      co_return co_await Reply(ErrorReply(*outbox.early_error()), std::move(head), false);
+      co_return co_await Reply(ErrorReply(*outbox.early_error(), errors), std::move(head), false);
     }
     // Everything that was there when `last` was read is in this write.
     const bool last = outbox.done();

@@ -19,10 +19,10 @@ absl::string_view Reason(int status) {
 
 }  // namespace
 
-HttpReply ErrorReply(const ApiError& error) {
+HttpReply ErrorReply(const ApiError& error, ErrorForm form) {
   HttpReply reply;
   reply.status = error.http_status;
-  reply.body = ErrorJson(error);
+  reply.body = ErrorJson(error, form);
   if (error.retry_after_ms > 0) {
     reply.headers.emplace_back("retry-after", absl::StrCat((error.retry_after_ms + 999) / 1000));
     reply.headers.emplace_back("retry-after-ms", absl::StrCat(error.retry_after_ms));

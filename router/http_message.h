@@ -27,7 +27,7 @@ struct HttpReply {
 };
 
 // The reply that tells of an error, with Retry-After where it may help.
-HttpReply ErrorReply(const ApiError& error);
+HttpReply ErrorReply(const ApiError& error, ErrorForm form = ErrorForm::kOpenAi);
 // 404 for a path, 405 with Allow for a method, 415 for a content type.
 ApiError NoSuchRoute(absl::string_view path);
 HttpReply MethodNotAllowed(absl::string_view allow);

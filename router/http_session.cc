@@ -13,6 +13,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "router/api/dialects.h"
 
 namespace baton::router {
 namespace {
@@ -89,12 +90,12 @@ HttpSession::Awaitable<bool> HttpSession::ServeOne() {
   if (HttpReply* reply = std::get_if<HttpReply>(&handled)) {
     co_return co_await Reply(std::move(*reply), head, head_only);
   }
-  const bool chat = std::get<GenerationRoute>(handled).chat;
+  const Dialect dialect = std::get<GenerationRoute>(handled).dialect;
   std::variant<ApiRequest, ApiError> parsed =
-      co_await ParseGeneration(chat, std::move(request.body));
+      co_await ParseGeneration(dialect, std::move(request.body));
   if (ApiError* error = std::get_if<ApiError>(&parsed)) {
     router_.metrics.requests[static_cast<size_t>(RequestResult::kRefused)].Add();
-    co_return co_await Reply(ErrorReply(*error), head, false);
+    co_return co_await Reply(ErrorReply(*error, ErrorFormOf(dialect)), head, false);
   }
   ApiRequest& generation = std::get<ApiRequest>(parsed);
   generation.generation.request_id = head.request_id;

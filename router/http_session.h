@@ -62,15 +62,15 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   Awaitable<bool> Reply(HttpReply reply, ReplyHead head, bool head_only);
   Awaitable<bool> RefuseRead(boost::system::error_code error, ReplyHead head);
   Awaitable<bool> Generate(ApiRequest request, ReplyHead head, absl::Time arrived);
-  Awaitable<bool> SendCollected(ResponseOutbox& outbox, ReplyHead head);
-  Awaitable<bool> SendStream(ResponseOutbox& outbox, ReplyHead head);
+  Awaitable<bool> SendCollected(ResponseOutbox& outbox, ReplyHead head, ErrorForm errors);
+  Awaitable<bool> SendStream(ResponseOutbox& outbox, ReplyHead head, ErrorForm errors);
   Awaitable<bool> Write(std::string text);
   // Runs `work` on a worker thread while the loop goes on. `work` owns what it touches. Pass a
   // named object: GCC 12 destroys a lambda with captures twice when it is a temporary of a co_await
   // expression.
   Awaitable<void> OnWorker(std::function<void()> work);
   Awaitable<std::variant<HttpReply, GenerationRoute>> Handle(HttpRequest& request);
-  Awaitable<std::variant<ApiRequest, ApiError>> ParseGeneration(bool chat, std::string body);
+  Awaitable<std::variant<ApiRequest, ApiError>> ParseGeneration(Dialect dialect, std::string body);
 
   // While a request is worked on, reads what comes: the end of the connection cancels the request,
   // bytes of a next request are kept.

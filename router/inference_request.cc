@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "router/api/chat_fields.h"
 #include "router/field_reader.h"
 #include "router/openai_api.h"
 
@@ -123,13 +124,52 @@ std::optional<ApiError> ReadChatMessages(const v1::ChatMessages& chat, std::stri
   Json list = Json::array();
   for (const v1::ChatMessage& message : chat.messages()) {
     list.push_back({{"role", message.role()}, {"content", message.content()}});
+    Json& last = list.back();
+    if (!message.tool_call_id().empty()) last["tool_call_id"] = message.tool_call_id();
+    if (!message.reasoning().empty()) last["reasoning_content"] = message.reasoning();
+    if (message.tool_calls().empty()) continue;
+    last["tool_calls"] = Json::parse(message.tool_calls(), nullptr, /*allow_exceptions=*/false);
+    if (!last["tool_calls"].is_array()) {
+      return InvalidParam("tool_calls", "'tool_calls' must be a JSON list.");
+    }
   }
   return ParseMessages(list, messages);
 }
 
+namespace {
+
+std::optional<ApiError> ReadChat(const v1::ChatMessages& chat, Prompt* prompt, ToolOffer* tools) {
+  prompt->kind = Prompt::Kind::kChat;
+  if (auto error = ReadChatMessages(chat, &prompt->text)) return error;
+  Json body = Json::object();
+  if (!chat.tools().empty()) {
+    body["tools"] = Json::parse(chat.tools(), nullptr, /*allow_exceptions=*/false);
+  }
+  const std::string& choice = chat.tool_choice();
+  if (choice == "none" || choice == "auto" || choice == "required") {
+    body["tool_choice"] = choice;
+  } else if (!choice.empty()) {
+    body["tool_choice"] = {{"type", "function"}, {"function", {{"name", choice}}}};
+  }
+  if (!chat.template_variables().empty()) {
+    body["chat_template_kwargs"] =
+        Json::parse(chat.template_variables(), nullptr, /*allow_exceptions=*/false);
+  }
+  FieldReader fields(body);
+  *tools = ReadTools(fields);
+  Generation variables;
+  variables.prompts.emplace_back();
+  ReadChatTemplateFields(fields, &variables);
+  prompt->variables = variables.prompts.front().variables;
+  return fields.error();
+}
+
+}  // namespace
+
 std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, int32_t vocab_size,
-                                            Generation* generation) {
+                                            ApiRequest* api) {
   Check check;
+  Generation* generation = &api->generation;
   generation->model = request.model();
   Prompt prompt;
   switch (request.input_case()) {
@@ -143,7 +183,8 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
     case v1::GenerateRequest::kChat:
       prompt.kind = Prompt::Kind::kChat;
       generation->add_special_tokens = false;
-      if (auto error = ReadChatMessages(request.chat(), &prompt.text)) return error;
+      api->dialect = Dialect::kChat;
+      if (auto error = ReadChat(request.chat(), &prompt, &api->tools)) return error;
       break;
     case v1::GenerateRequest::INPUT_NOT_SET:
       return InvalidParam("input", "One of text, token_ids and chat is required.");

@@ -4,13 +4,13 @@
 #include <optional>
 
 #include "proto/inference.pb.h"
-#include "router/generation.h"
+#include "router/openai_api.h"
 
 namespace baton::router {
 
 // Names the field in the error. Token ids must be below `vocab_size`.
 std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, int32_t vocab_size,
-                                            Generation* generation);
+                                            ApiRequest* api);
 // The messages as a JSON array for the chat template.
 std::optional<ApiError> ReadChatMessages(const v1::ChatMessages& chat, std::string* messages);
 

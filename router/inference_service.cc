@@ -2,9 +2,11 @@
 
 #include <boost/asio/post.hpp>
 #include <deque>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "router/api/turn_reader.h"
 #include "router/http_message.h"
 #include "router/inference_request.h"
 #include "router/prompt_tokens.h"
@@ -27,15 +29,23 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
     request_id_ = IsValidRequestId(request.request_id())
                       ? request.request_id()
                       : absl::StrFormat("req-%016x%016x", router.rng.Next(), router.rng.Next());
-    Generation generation;
-    auto error = ReadGenerateRequest(request, router.tokenizer.vocab_size(), &generation);
+    ApiRequest api;
+    auto error = ReadGenerateRequest(request, router.tokenizer.vocab_size(), &api);
+    if (!error) error = ApplyTurnFormat(router.turn_format, router.tokenizer, &api);
     if (error) {
       router.metrics.requests[static_cast<size_t>(RequestResult::kRefused)].Add();
       Finish(ToGrpcStatus(*error));
       finished_ = true;
       return;
     }
+    Generation& generation = api.generation;
     generation.request_id = request_id_;
+    answer_id_ = absl::StrFormat("%016x%016x", router.rng.Next(), router.rng.Next());
+    chat_ = api.dialect == Dialect::kChat;
+    reading_.tools = api.tools.offered();
+    if (reading_.tools || router.turn_format.reasoning != ReasoningStyle::kNone) {
+      reading_.format = &router.turn_format;
+    }
     boost::asio::post(executor_, [this, arrived, generation = std::move(generation)]() mutable {
       if (gone_) return;
       flow_ = RequestFlow::Start(router_, executor_, std::move(generation), arrived, this);
@@ -46,7 +56,11 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
     v1::GenerateChunk chunk;
     chunk.set_request_id(request_id_);
     chunk.set_index(delta.choice);
-    chunk.set_text(std::move(delta.text));
+    if (chat_) {
+      ReadTurn(delta, &chunk);
+    } else {
+      chunk.set_text(std::move(delta.text));
+    }
     for (v1::Token& token : delta.tokens) *chunk.add_tokens() = std::move(token);
     chunk.set_finish_reason(delta.finish);
     chunks_.push_back(std::move(chunk));
@@ -99,6 +113,31 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
   }
 
  private:
+  void ReadTurn(const Delta& delta, v1::GenerateChunk* chunk) {
+    TurnReader& turn =
+        turns_.try_emplace(delta.choice, TurnReader(reading_, answer_id_, delta.choice))
+            .first->second;
+    int32_t index = turn.calls() - 1;
+    v1::ToolCall* call = nullptr;
+    for (const TurnPart& part : turn.Read(delta)) {
+      if (part.kind == TurnPart::Kind::kContent) chunk->mutable_text()->append(part.text);
+      if (part.kind == TurnPart::Kind::kReasoning) chunk->mutable_reasoning()->append(part.text);
+      if (part.kind == TurnPart::Kind::kCall) {
+        call = chunk->add_tool_calls();
+        call->set_index(++index);
+        call->set_id(part.id);
+        call->set_name(part.text);
+      }
+      if (part.kind == TurnPart::Kind::kArguments) {
+        if (call == nullptr) {
+          call = chunk->add_tool_calls();
+          call->set_index(index);
+        }
+        call->mutable_arguments()->append(part.text);
+      }
+    }
+  }
+
   void Pump() {
     if (writing_ || finished_) return;
     if (!chunks_.empty()) {
@@ -124,6 +163,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
   grpc::CallbackServerContext* context_;
   Executor executor_;
   std::string request_id_;
+  std::string answer_id_;
+  bool chat_ = false;
+  TurnReading reading_;
+  std::map<int32_t, TurnReader> turns_;
   std::shared_ptr<RequestFlow> flow_;
   std::deque<v1::GenerateChunk> chunks_;
   v1::GenerateChunk current_;
@@ -183,6 +226,22 @@ grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerConte
   model->set_root(router_.model_root);
   model->set_context_length(router_.ContextLength());
   model->set_vocab_size(router_.tokenizer.vocab_size());
+  return Answer(context, std::nullopt);
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetLoads(grpc::CallbackServerContext* context,
+                                                     const v1::GetLoadsRequest*,
+                                                     v1::GetLoadsReply* reply) {
+  const auto cluster = router_.cluster.snapshot();
+  reply->set_requests_running(router_.admission.running());
+  for (const auto* nodes : {&cluster->prefill, &cluster->decode}) {
+    for (const std::shared_ptr<const Node>& node : *nodes) {
+      v1::Load* load = reply->add_nodes();
+      load->set_node_id(node->hello.node_id());
+      load->set_role(node->hello.role());
+      *load->mutable_load() = node->load;
+    }
+  }
   return Answer(context, std::nullopt);
 }
 

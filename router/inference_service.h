@@ -23,6 +23,10 @@ class InferenceService final : public v1::Inference::CallbackService {
                                        const v1::ListModelsRequest* request,
                                        v1::ListModelsReply* reply) override;
 
+  grpc::ServerUnaryReactor* GetLoads(grpc::CallbackServerContext* context,
+                                     const v1::GetLoadsRequest* request,
+                                     v1::GetLoadsReply* reply) override;
+
  private:
   RouterContext& router_;
 };

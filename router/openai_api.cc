@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "router/api/chat_fields.h"
 #include "router/api/structured_output.h"
+#include "router/api/turn_grammar.h"
 #include "router/field_reader.h"
 #include "router/unsupported_fields.h"
 
@@ -292,6 +293,9 @@ std::optional<ApiError> ParseChatRequest(const Json& body, int32_t vocab_size,
   generation.add_special_tokens = fields.Boolean("add_special_tokens").value_or(false);
   ReadChatTemplateFields(fields, &generation);
   if (fields.Boolean("echo").value_or(false)) fields.Fail("echo", "is not supported for chats.");
+  request->dialect = Dialect::kChat;
+  request->tools = ReadTools(fields);
+  request->shape.reasoning = fields.Boolean("include_reasoning").value_or(true);
   ReadCommon(fields, vocab_size, request);
   ReadChatLogprobs(fields, request);
   ApplyLogprobs(request);
@@ -319,6 +323,24 @@ std::optional<ApiError> ParseCompletionRequest(const Json& body, int32_t vocab_s
   }
   ApplyLogprobs(request);
   return fields.error();
+}
+
+std::optional<ApiError> ApplyTurnFormat(const TurnFormat& format,
+                                        const models::text::Tokenizer& tokenizer,
+                                        ApiRequest* request) {
+  Generation& generation = request->generation;
+  Prompt& prompt = generation.prompts.front();
+  if (prompt.kind == Prompt::Kind::kChat) {
+    TellTools(format, request->tools, &prompt);
+    if ((request->tools.offered() && format.tool_marks_are_special) ||
+        format.reasoning_marks_are_special) {
+      generation.skip_special_tokens = false;
+    }
+    if (auto error = HoldToTools(format, request->tools, tokenizer, &generation)) return error;
+  }
+  // Nothing can follow where a grammar has come to its end.
+  if (generation.sampling.has_grammar()) generation.stop.set_ignore_eos(false);
+  return std::nullopt;
 }
 
 }  // namespace baton::router

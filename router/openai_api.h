@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "router/api/tools.h"
 #include "router/api_error.h"
 #include "router/generation.h"
 #include "router/json_text.h"
@@ -26,6 +27,14 @@ inline constexpr double kMaxSloMs = 3600e3;
 inline constexpr int kMaxJsonDepth = 64;
 inline constexpr int32_t kDefaultCompletionTokens = 16;
 
+// Whose words a request is in. Its answer and its errors are in the same.
+enum class Dialect : uint8_t {
+  kCompletions,  // OpenAI's /v1/completions
+  kChat,         // OpenAI's /v1/chat/completions
+  kResponses,    // OpenAI's /v1/responses
+  kMessages,     // Anthropic's /v1/messages
+};
+
 // How the answer is to be written.
 struct AnswerShape {
   bool chat = false;
@@ -36,11 +45,15 @@ struct AnswerShape {
   int32_t top_logprobs = 0;
   bool token_ids = false;  // the ids of the output tokens beside their text
   bool timings = false;    // which node did what for how long, at the end
+  bool reasoning = true;   // chat: what the model thought is part of the answer
 };
 
 struct ApiRequest {
+  Dialect dialect = Dialect::kCompletions;
   Generation generation;
   AnswerShape shape;
+  ToolOffer tools;
+  Json told;  // kResponses: members of the request that the answer repeats
 };
 
 // Whether `salt` may be a cache_salt: [A-Za-z0-9_.-]{1,64}.
@@ -55,6 +68,12 @@ std::optional<ApiError> ParseBody(absl::string_view text, Json* body);
 std::optional<ApiError> ParseChatRequest(const Json& body, int32_t vocab_size, ApiRequest* request);
 std::optional<ApiError> ParseCompletionRequest(const Json& body, int32_t vocab_size,
                                                ApiRequest* request);
+
+// What the tools of a request and the way in which its model reasons mean for the prompt, the
+// grammar and the tokens that are shown. To be called once, after parsing.
+std::optional<ApiError> ApplyTurnFormat(const TurnFormat& format,
+                                        const models::text::Tokenizer& tokenizer,
+                                        ApiRequest* request);
 
 // The `messages` of a chat, normalised for the chat template: content is one string, developer is
 // system. Writes a JSON array.

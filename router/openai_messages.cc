@@ -41,6 +41,26 @@ std::optional<ApiError> ReadContent(const Json& content, const std::string& wher
   return std::nullopt;
 }
 
+std::optional<ApiError> CheckCalls(const Json& calls, const std::string& where) {
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const std::string at = absl::StrCat(where, "[", i, "].function");
+    const Json& call = calls[i];
+    if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) {
+      return InvalidParam(at, absl::StrCat("'", at, "' must be an object."));
+    }
+    const Json name = call["function"].value("name", Json());
+    if (!name.is_string()) {
+      return InvalidParam(at + ".name", absl::StrCat("'", at, ".name' must be a string."));
+    }
+    const Json arguments = call["function"].value("arguments", Json("{}"));
+    if (!arguments.is_string() && !arguments.is_object() && !arguments.is_null()) {
+      return InvalidParam(at + ".arguments",
+                          absl::StrCat("'", at, ".arguments' must be JSON in a string."));
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<ApiError> ReadMessage(const Json& message, const std::string& where, Json* out) {
   if (!message.is_object()) {
     return InvalidParam(
@@ -71,8 +91,15 @@ std::optional<ApiError> ReadMessage(const Json& message, const std::string& wher
   for (const char* key : {"name", "tool_call_id"}) {
     if (message.contains(key) && message[key].is_string()) (*out)[key] = message[key];
   }
-  if (calls) (*out)["tool_calls"] = message["tool_calls"];
-  return std::nullopt;
+  // Both names of what the model thought; templates know the first.
+  for (const char* key : {"reasoning", "reasoning_content"}) {
+    if (message.contains(key) && message[key].is_string()) {
+      (*out)["reasoning_content"] = message[key];
+    }
+  }
+  if (!calls) return std::nullopt;
+  (*out)["tool_calls"] = message["tool_calls"];
+  return CheckCalls(message["tool_calls"], where + ".tool_calls");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "router/api/turn_grammar.h"
 #include "router/candidates.h"
 #include "router/prompt_tokens.h"
 
@@ -22,6 +23,17 @@ size_t PromptBytes(const Generation& generation) {
   size_t bytes = 0;
   for (const Prompt& prompt : generation.prompts) bytes += prompt.text.size();
   return bytes;
+}
+
+// A grammar holds the answer, not the reasoning before it.
+std::optional<ApiError> CheckTurnGrammar(const RouterContext& router, const Generation& generation,
+                                         bool in_reasoning, v1::SamplingParams* sampling) {
+  if (!sampling->has_grammar() || router.turn_format.reasoning == ReasoningStyle::kNone) {
+    return std::nullopt;
+  }
+  *sampling->mutable_grammar() = BehindReasoning(router.turn_format, router.tokenizer, in_reasoning,
+                                                 generation.sampling.grammar());
+  return router.grammars.Check(sampling->grammar(), generation.grammar_field);
 }
 
 double Ms(absl::Duration duration) { return absl::ToDoubleMilliseconds(duration); }
@@ -86,6 +98,11 @@ RequestFlow::Encoded RequestFlow::Encode(const RouterContext& router,
       encoded.error = InvalidParam(PromptField(prompt), "The prompt is empty.");
     }
     if (encoded.error) return encoded;
+    if (prompt.kind == Prompt::Kind::kChat) {
+      out.in_reasoning = EndsInReasoning(router.turn_format, router.tokenizer, out.ids);
+      encoded.error = CheckTurnGrammar(router, generation, out.in_reasoning, &encoded.sampling);
+      if (encoded.error) return encoded;
+    }
     if (generation.echo) {
       out.echo = prompt.text;
       if (prompt.kind == Prompt::Kind::kTokens) {
@@ -141,6 +158,7 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
   const int64_t context = router_.ContextLength();
   const uint64_t seed = generation_.seed ? *generation_.seed : router_.rng.Next();
   for (EncodedPrompt& prompt : encoded.prompts) {
+    in_reasoning_ = prompt.in_reasoning;
     const int64_t length = static_cast<int64_t>(prompt.ids.size());
     if (length + 1 > context) {
       ApiError error = PromptTooLong(length, context);
@@ -195,6 +213,8 @@ void RequestFlow::OnSequenceDelta(Delta delta, int32_t new_tokens) {
   delivered_ = true;
   usage_.completion_tokens += new_tokens;
   delta.usage = usage_;
+  delta.in_reasoning = in_reasoning_;
+  delta.prompt = specs_.at(delta.choice).prompt;
   if (sink_ != nullptr) sink_->OnDelta(std::move(delta));
 }
 

@@ -42,6 +42,7 @@ class RequestFlow final : public SequenceListener,
   struct EncodedPrompt {
     std::vector<int32_t> ids;
     std::string echo;
+    bool in_reasoning = false;
   };
   struct Encoded {
     std::optional<ApiError> error;
@@ -73,6 +74,7 @@ class RequestFlow final : public SequenceListener,
   std::map<int32_t, std::shared_ptr<SequenceFlow>> active_;
   Usage usage_;
   bool delivered_ = false;
+  bool in_reasoning_ = false;  // chat: the prompt has opened the model's reasoning
   bool cut_by_length_ = false;
   SequenceEnd last_end_;
 };

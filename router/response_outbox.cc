@@ -22,23 +22,18 @@ boost::asio::awaitable<void, Executor> Wakeup::Wait() {
   notified_ = false;
 }
 
-ResponseOutbox::ResponseOutbox(const models::text::Tokenizer& tokenizer, const AnswerShape& shape,
-                               const AnswerHead& head, size_t max_bytes, Wakeup& wakeup,
-                               std::function<void()> on_overflow)
-    : shape_(shape),
-      stream_(tokenizer, shape, head),
-      collector_(tokenizer, shape, head),
+ResponseOutbox::ResponseOutbox(std::unique_ptr<AnswerWriter> writer, bool stream, size_t max_bytes,
+                               Wakeup& wakeup, std::function<void()> on_overflow)
+    : writer_(std::move(writer)),
+      stream_(stream),
       max_bytes_(max_bytes),
       wakeup_(wakeup),
       on_overflow_(std::move(on_overflow)) {}
 
 void ResponseOutbox::OnDelta(Delta delta) {
   started_ = true;
-  if (!shape_.stream) {
-    collector_.Add(delta);
-    return;
-  }
-  stream_.AppendDelta(delta, &text_);
+  writer_->Add(delta, &text_);
+  if (!stream_) return;
   if (text_.size() > max_bytes_) {
     if (const auto on_overflow = std::exchange(on_overflow_, nullptr)) on_overflow();
   }
@@ -47,12 +42,10 @@ void ResponseOutbox::OnDelta(Delta delta) {
 
 void ResponseOutbox::OnDone(const Outcome& outcome) {
   done_ = true;
-  if (outcome.error && !(started_ && shape_.stream)) {
+  if (outcome.error && !(started_ && stream_)) {
     early_error_ = outcome.error;
-  } else if (shape_.stream) {
-    stream_.AppendEnd(outcome, &text_);
   } else {
-    text_ = collector_.Json(outcome);
+    writer_->End(outcome, &text_);
   }
   wakeup_.Notify();
 }

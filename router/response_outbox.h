@@ -4,11 +4,12 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "router/answer_writer.h"
 #include "router/event_loops.h"
-#include "router/openai_answer.h"
 
 namespace baton::router {
 
@@ -32,9 +33,9 @@ class ResponseOutbox final : public GenerationSink {
  public:
   // `wakeup` is notified of every change. `on_overflow` is called, once, when more than `max_bytes`
   // wait: the client does not read. Both must outlive the outbox.
-  ResponseOutbox(const models::text::Tokenizer& tokenizer, const AnswerShape& shape,
-                 const AnswerHead& head, size_t max_bytes, Wakeup& wakeup,
-                 std::function<void()> on_overflow);
+  // `stream`: whether `writer` writes events.
+  ResponseOutbox(std::unique_ptr<AnswerWriter> writer, bool stream, size_t max_bytes,
+                 Wakeup& wakeup, std::function<void()> on_overflow);
 
   void OnDelta(Delta delta) override;
   void OnDone(const Outcome& outcome) override;
@@ -49,9 +50,8 @@ class ResponseOutbox final : public GenerationSink {
   const std::string& body() const { return text_; }
 
  private:
-  const AnswerShape shape_;
-  AnswerStream stream_;
-  AnswerCollector collector_;
+  const std::unique_ptr<AnswerWriter> writer_;
+  const bool stream_;
   const size_t max_bytes_;
   Wakeup& wakeup_;
   std::function<void()> on_overflow_;

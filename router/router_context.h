@@ -12,6 +12,7 @@
 #include "proto/config.pb.h"
 #include "router/admission.h"
 #include "router/api/structured_output.h"
+#include "router/api/turn_format.h"
 #include "router/cache_index.h"
 #include "router/cluster_view.h"
 #include "router/event_loops.h"
@@ -38,6 +39,7 @@ struct RouterContext {
   Rng& rng;  // thread-safe
   const Clock& clock;
   GrammarCheck& grammars;
+  const TurnFormat& turn_format;  // how the model writes reasoning and calls
   std::atomic<uint64_t> turn{0};  // grows with each pick
 
   // Whether nothing can be served without a prefill node.

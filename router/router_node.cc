@@ -68,6 +68,10 @@ absl::Status RouterNode::LoadModel() {
   }
   BATON_ASSIGN_OR_RETURN(tokenizer_, models::text::Tokenizer::Open(config_.model()));
   grammars_ = std::make_unique<GrammarCheck>(*tokenizer_);
+  BATON_ASSIGN_OR_RETURN(turn_format_,
+                         DetectTurnFormat(tokenizer_->chat_template(), config_.tool_parser(),
+                                          config_.reasoning_parser()));
+  FindMarks(*tokenizer_, &turn_format_);
   BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(config_.model()));
   // A folder's weights are the nodes' to read; that all nodes have the same ones is still checked.
   if (std::filesystem::is_directory(config_.model())) return absl::OkStatus();
@@ -115,7 +119,8 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
                                    .metrics = metrics_,
                                    .rng = rng_,
                                    .clock = SystemClock::Get(),
-                                   .grammars = *grammars_});
+                                   .grammars = *grammars_,
+                                   .turn_format = turn_format_});
   api_ = std::make_unique<HttpApi>(*context_);
   inference_ = std::make_unique<InferenceService>(*context_);
   registry_ = std::make_unique<RegistryService>(*cluster_);

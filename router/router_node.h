@@ -55,6 +55,7 @@ class RouterNode {
   const v1::RouterConfig config_;
   std::unique_ptr<models::text::Tokenizer> tokenizer_;
   std::unique_ptr<GrammarCheck> grammars_;
+  TurnFormat turn_format_;
   int64_t model_context_length_ = 0;
   std::optional<uint64_t> model_fingerprint_;  // of a GGUF file
   SystemRng rng_;

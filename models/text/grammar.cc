@@ -38,6 +38,14 @@ absl::StatusOr<std::unique_ptr<GrammarMatcher>> CopyOf(const BatonMatcher* fresh
 
 }  // namespace
 
+absl::StatusOr<std::string> EmbeddedSchema(absl::string_view schema, bool lenient) {
+  BatonBuffer out;
+  BatonBuffer error;
+  BATON_RETURN_IF_ERROR(
+      ToStatus(baton_grammar_schema(View(schema), lenient, &out, &error), "grammar: ", error));
+  return TakeString(out);
+}
+
 GrammarMatcher::GrammarMatcher(BatonMatcher* matcher) : matcher_(matcher) {}
 GrammarMatcher::~GrammarMatcher() { baton_matcher_free(matcher_); }
 

@@ -26,6 +26,10 @@ enum class GrammarKind : uint8_t {
   kLark,        // a Lark grammar with the rule `start`
 };
 
+// A JSON schema as Lark grammars embed it behind %json. `lenient`: keywords that cannot be enforced
+// are left out, instead of making the grammar wrong. InvalidArgument for what is no schema.
+absl::StatusOr<std::string> EmbeddedSchema(absl::string_view schema, bool lenient);
+
 // One text under a grammar. Its state depends on nothing but the grammar and the tokens so far, so
 // that another process rebuilds it from these. Not thread-safe.
 class GrammarMatcher {

@@ -30,6 +30,10 @@ void baton_grammar_compiler_free(BatonGrammarCompiler* compiler);
 // the compiler.
 BatonTextCode baton_grammar_compile(const BatonGrammarCompiler* compiler, int32_t kind,
                                     BatonBytes source, BatonMatcher** out, BatonBuffer* error);
+// The schema `source` as grammars embed it (%json). `lenient`: keywords that cannot be enforced are
+// left out. INVALID_ARGUMENT: no schema, or too large.
+BatonTextCode baton_grammar_schema(BatonBytes source, bool lenient, BatonBuffer* out,
+                                   BatonBuffer* error);
 // A copy of the matcher's state that shares nothing with it.
 BatonTextCode baton_matcher_copy(const BatonMatcher* matcher, BatonMatcher** out,
                                  BatonBuffer* error);

@@ -1,11 +1,17 @@
 #include "router/api/chat_fields.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace baton::router {
 namespace {
 
 constexpr size_t kMaxEffortBytes = 32;
+constexpr absl::string_view kEfforts[] = {"none", "minimal", "low", "medium",
+                                          "high", "xhigh",   "max"};
 // Variables that only the server sets.
 constexpr absl::string_view kReserved[] = {"messages", "tools", "add_generation_prompt",
                                            "continue_final_message", "chat_template"};
@@ -32,7 +38,13 @@ void ReadChatTemplateFields(FieldReader& fields, Generation* generation) {
     variables["documents"] = *documents;
   }
   if (const auto effort = fields.String("reasoning_effort", kMaxEffortBytes)) {
+    if (std::find(std::begin(kEfforts), std::end(kEfforts), *effort) == std::end(kEfforts)) {
+      return fields.Fail("reasoning_effort",
+                         absl::StrCat("must be one of ", absl::StrJoin(kEfforts, ", "), "."));
+    }
     variables["reasoning_effort"] = *effort;
+    // The name that templates know for no reasoning at all.
+    if (*effort == "none") variables.emplace("enable_thinking", false);
   }
   Prompt& prompt = generation->prompts.front();
   prompt.variables = variables.dump();

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "router/api/structural_tag.h"
 
 namespace baton::router {
 namespace {
@@ -66,6 +67,16 @@ class FormReader {
     Set(v1::Grammar::REGEX, regex + ")", field);
   }
 
+  // As an object, or as its JSON text.
+  void StructuralTag(const Json& value, const std::string& field) {
+    Json tag = value;
+    if (tag.is_string()) tag = Json::parse(value.get<std::string>(), nullptr, false);
+    if (!tag.is_object()) return Fail(field, "must be an object.");
+    absl::StatusOr<std::string> lark = StructuralTagLark(tag);
+    if (!lark.ok()) return Fail(field, std::string(lark.status().message()));
+    Set(v1::Grammar::LARK, *std::move(lark), field);
+  }
+
   void AnyObject(const std::string& field) {
     Set(v1::Grammar::JSON_SCHEMA, "{\"type\":\"object\"}", field);
   }
@@ -91,8 +102,10 @@ void ReadResponseFormat(FieldReader& fields, FormReader& form) {
     if (format->contains("schema")) return form.Schema((*format)["schema"], field + ".schema");
     return form.AnyObject(field);
   }
+  if (type == "structural_tag") return form.StructuralTag(*format, field);
   if (type != "json_schema") {
-    return form.Fail(field + ".type", "must be one of text, json_object, json_schema.");
+    return form.Fail(field + ".type",
+                     "must be one of text, json_object, json_schema, structural_tag.");
   }
   const auto outer = format->find("json_schema");
   if (outer == format->end() || !outer->is_object()) {
@@ -110,6 +123,7 @@ void ReadMember(const std::string& name, const Json& value, const std::string& f
   if (name == "regex") return form.Text(v1::Grammar::REGEX, value, field);
   if (name == "choice") return form.Choice(value, field);
   if (name == "grammar") return form.Text(v1::Grammar::LARK, value, field);
+  if (name == "structural_tag") return form.StructuralTag(value, field);
   if (name == "json_object") {
     if (!value.is_boolean()) return form.Fail(field, "must be true or false.");
     if (value == true) form.AnyObject(field);
@@ -147,6 +161,7 @@ std::optional<AnswerForm> ReadAnswerForm(FieldReader& fields) {
     const std::string field = absl::StrCat("guided_", name);
     if (const Json* value = fields.Raw(field)) ReadMember(name, *value, field, form);
   }
+  if (const Json* tag = fields.Raw("structural_tag")) form.StructuralTag(*tag, "structural_tag");
   ReadStructuredOutputs(fields, form);
   return form.Take();
 }

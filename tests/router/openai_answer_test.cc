@@ -28,12 +28,18 @@ v1::Token Byte(char c) {
   return token;
 }
 
+std::string JsonOf(AnswerCollector& collector) {
+  std::string out;
+  collector.End({}, &out);
+  return out;
+}
+
 TEST_F(OpenAiAnswerTest, AChatStreamBeginsWithRoleAndContentInOneChunk) {
   AnswerStream stream(*tokenizer_, {.chat = true, .stream = true}, head_);
   std::string out;
-  stream.AppendDelta(MakeDelta("He\"l\n"), &out);
-  stream.AppendDelta(MakeDelta("lo", v1::FINISH_REASON_LENGTH), &out);
-  stream.AppendEnd({}, &out);
+  stream.Add(MakeDelta("He\"l\n"), &out);
+  stream.Add(MakeDelta("lo", v1::FINISH_REASON_LENGTH), &out);
+  stream.End({}, &out);
   const std::string head =
       "data: {\"id\":\"chatcmpl-7\",\"object\":\"chat.completion.chunk\",\"created\":123,"
       "\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{";
@@ -49,8 +55,8 @@ TEST_F(OpenAiAnswerTest, AChatStreamBeginsWithRoleAndContentInOneChunk) {
 TEST_F(OpenAiAnswerTest, TheUsageChunkHasNoChoicesAndTheOthersAnEmptyUsage) {
   AnswerStream stream(*tokenizer_, {.stream = true, .include_usage = true}, head_);
   std::string out;
-  stream.AppendDelta(MakeDelta("x", v1::FINISH_REASON_STOP), &out);
-  stream.AppendEnd({std::nullopt, {5, 1, 2}}, &out);
+  stream.Add(MakeDelta("x", v1::FINISH_REASON_STOP), &out);
+  stream.End({std::nullopt, {5, 1, 2}}, &out);
   const std::string head =
       "data: {\"id\":\"cmpl-7\",\"object\":\"text_completion\",\"created\":123,\"model\":\"m\","
       "\"choices\":[";
@@ -66,7 +72,7 @@ TEST_F(OpenAiAnswerTest, TheUsageChunkHasNoChoicesAndTheOthersAnEmptyUsage) {
 TEST_F(OpenAiAnswerTest, AFailureInMidStreamIsAnEventBeforeTheEnd) {
   AnswerStream stream(*tokenizer_, {.chat = true, .stream = true, .include_usage = true}, head_);
   std::string out;
-  stream.AppendEnd({NotReady("gone"), {}}, &out);
+  stream.End({NotReady("gone"), {}}, &out);
   EXPECT_EQ(out,
             "data: {\"error\":{\"message\":\"gone\",\"type\":\"service_unavailable_error\","
             "\"param\":null,\"code\":\"service_unavailable\"}}\n\ndata: [DONE]\n\n");
@@ -80,8 +86,8 @@ TEST_F(OpenAiAnswerTest, LogprobsOfChatsNameTokenBytesAndAlternatives) {
   v1::TokenLogprob* top = delta.tokens[0].add_top();
   top->set_id(3 + 'b');
   top->set_logprob(-1.5f);
-  collector.Add(delta);
-  const Json choice = Json::parse(collector.Json({}))["choices"][0];
+  collector.Add(delta, nullptr);
+  const Json choice = Json::parse(JsonOf(collector))["choices"][0];
   EXPECT_EQ(choice["logprobs"].dump(),
             "{\"content\":[{\"token\":\"a\",\"logprob\":-0.25,\"bytes\":[97],"
             "\"top_logprobs\":[{\"token\":\"b\",\"logprob\":-1.5,\"bytes\":[98]}]}]}");
@@ -92,11 +98,11 @@ TEST_F(OpenAiAnswerTest, LogprobsOfCompletionsHaveOffsetsInCharacters) {
   AnswerCollector collector(*tokenizer_, {.logprobs = true}, head_);
   Delta delta = MakeDelta("ab", v1::FINISH_REASON_LENGTH);
   delta.tokens = {Byte('a'), Byte('b')};
-  collector.Add(delta);
+  collector.Add(delta, nullptr);
   delta = MakeDelta("c");
   delta.tokens = {Byte('c')};
-  collector.Add(delta);
-  EXPECT_EQ(Json::parse(collector.Json({}))["choices"][0]["logprobs"].dump(),
+  collector.Add(delta, nullptr);
+  EXPECT_EQ(Json::parse(JsonOf(collector))["choices"][0]["logprobs"].dump(),
             "{\"text_offset\":[0,1,2],\"token_logprobs\":[-0.25,-0.25,-0.25],"
             "\"tokens\":[\"a\",\"b\",\"c\"],"
             "\"top_logprobs\":[{\"a\":-0.25},{\"b\":-0.25},{\"c\":-0.25}]}");
@@ -107,8 +113,8 @@ TEST_F(OpenAiAnswerTest, AnImpossibleTokenHasAFiniteNumber) {
   Delta delta = MakeDelta("a");
   delta.tokens = {Byte('a')};
   delta.tokens[0].mutable_logprob()->set_logprob(-std::numeric_limits<float>::infinity());
-  collector.Add(delta);
-  EXPECT_EQ(Json::parse(collector.Json({}))["choices"][0]["logprobs"]["content"][0]["logprob"]
+  collector.Add(delta, nullptr);
+  EXPECT_EQ(Json::parse(JsonOf(collector))["choices"][0]["logprobs"]["content"][0]["logprob"]
                 .get<double>(),
             -9999.0);
 }
@@ -120,9 +126,9 @@ TEST_F(OpenAiAnswerTest, StopReasonsAreAStringOrATokenId) {
   Delta second = MakeDelta("b", v1::FINISH_REASON_STOP);
   second.choice = 1;
   second.stop_reason = int32_t{42};
-  collector.Add(second);
-  collector.Add(first);
-  const Json choices = Json::parse(collector.Json({}))["choices"];
+  collector.Add(second, nullptr);
+  collector.Add(first, nullptr);
+  const Json choices = Json::parse(JsonOf(collector))["choices"];
   EXPECT_EQ(choices[0]["stop_reason"], "END");
   EXPECT_EQ(choices[0]["index"], 0);
   EXPECT_EQ(choices[1]["stop_reason"], 42);

@@ -144,38 +144,28 @@ TEST(OpenAiApiTest, TokenIdsMustBeInTheVocabulary) {
 }
 
 TEST(OpenAiApiTest, WhatIsNotSupportedAndWouldChangeTheAnswerIsRefusedByName) {
-  const std::pair<const char*, const char*> fields[] = {{"tools", "[{\"type\":\"function\"}]"},
-                                                        {"tools", "1"},
-                                                        {"response_format", "\"json\""},
-                                                        {"suffix", "\"x\""},
-                                                        {"prompt_embeds", "\"x\""},
-                                                        {"kv_transfer_params", "{\"a\":1}"},
-                                                        {"bootstrap_host", "\"h\""},
-                                                        {"bootstrap_port", "0"},
-                                                        {"bootstrap_room", "1"},
-                                                        {"prompt_logprobs", "1"},
-                                                        {"use_beam_search", "true"},
-                                                        {"chat_template", "\"{{x}}\""},
-                                                        {"modalities", "[\"audio\"]"},
-                                                        {"audio", "{\"voice\":\"x\"}"},
-                                                        {"functions", "[{}]"},
-                                                        {"logits_processors", "[\"x\"]"}};
+  const std::pair<const char*, const char*> fields[] = {
+      {"response_format", "\"json\""}, {"suffix", "\"x\""},
+      {"prompt_embeds", "\"x\""},      {"kv_transfer_params", "{\"a\":1}"},
+      {"bootstrap_host", "\"h\""},     {"bootstrap_port", "0"},
+      {"bootstrap_room", "1"},         {"prompt_logprobs", "1"},
+      {"use_beam_search", "true"},     {"chat_template", "\"{{x}}\""},
+      {"modalities", "[\"audio\"]"},   {"audio", "{\"voice\":\"x\"}"},
+      {"functions", "[{}]"},           {"logits_processors", "[\"x\"]"}};
   for (const auto& [name, value] : fields) {
     ExpectRefused(name, absl::StrCat("\"", name, "\":", value));
     ExpectTaken(absl::StrCat("\"", name, "\":null"));
   }
   ExpectRefused("best_of", "\"best_of\":2");
-  ExpectRefused("tool_choice", "\"tool_choice\":\"required\"");
 }
 
 TEST(OpenAiApiTest, HarmlessFieldsAreTaken) {
   for (const char* field :
        {"\"user\":\"u\"", "\"store\":false", "\"metadata\":{\"a\":1}", "\"service_tier\":\"auto\"",
-        "\"parallel_tool_calls\":true", "\"unknown_field\":[1,2]", "\"priority\":3", "\"tools\":[]",
-        "\"tools\":[{\"type\":\"function\"}],\"tool_choice\":\"none\"", "\"tool_choice\":\"auto\"",
-        "\"response_format\":{\"type\":\"text\"}", "\"best_of\":1", "\"n\":2,\"best_of\":2",
-        "\"guided_json\":{}", "\"modalities\":[\"text\"]", "\"reasoning_effort\":\"low\"",
-        "\"suffix\":\"\"", "\"model\":\"m\""}) {
+        "\"parallel_tool_calls\":true", "\"unknown_field\":[1,2]", "\"priority\":3",
+        "\"tool_choice\":\"none\"", "\"response_format\":{\"type\":\"text\"}", "\"best_of\":1",
+        "\"n\":2,\"best_of\":2", "\"guided_json\":{}", "\"modalities\":[\"text\"]",
+        "\"reasoning_effort\":\"low\"", "\"suffix\":\"\"", "\"model\":\"m\""}) {
     ExpectTaken(field);
   }
   ExpectRefused("model", "\"model\":1");

@@ -66,7 +66,9 @@ TEST(AnswerFormTest, WhatIsWrongIsRefusedByName) {
   const std::pair<const char*, const char*> cases[] = {
       {"response_format", R"("response_format":"json")"},
       {"response_format.type", R"("response_format":{"type":"xml"})"},
-      {"response_format.type", R"("response_format":{"type":"structural_tag"})"},
+      {"response_format", R"("response_format":{"type":"structural_tag"})"},
+      {"response_format", R"("response_format":{"type":"structural_tag","triggers":["<a"],
+          "structures":[{"begin":"<b>","schema":{},"end":"</b>"}]})"},
       {"response_format.json_schema", R"("response_format":{"type":"json_schema"})"},
       {"response_format.json_schema.schema",
        R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})"},

@@ -11,6 +11,7 @@ use llguidance::toktrie::{
 use llguidance::{Matcher as Inner, ParserFactory};
 
 use crate::error::Error;
+use crate::schema;
 use crate::tokenizer::Tokenizer;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +38,6 @@ const SOURCE_LIMIT_BYTES: usize = 256 << 10;
 /// Brackets of a source that are open at once: parsers recurse into them.
 const NESTING_LIMIT: usize = 256;
 const COMPILE_STACK_BYTES: usize = 16 << 20;
-/// White space between the parts of a JSON text: a model that likes blanks must still come to an end.
-const JSON_WHITESPACE: &str = r"[\x20\x0A\x0D\x09]{1,16}";
 
 /// About 50,000 units of lexer fuel take a millisecond to compile, 14,000 in a step; 20,000 items a
 /// millisecond in a step.
@@ -98,7 +97,6 @@ impl GrammarCompiler {
         Ok(GrammarCompiler { factory })
     }
 
-
     pub fn compile(&self, kind: GrammarKind, source: &str) -> Result<Matcher, Error> {
         check_source(source)?;
         // The parsers of grammars recurse; their depth is limited above and has room here.
@@ -115,7 +113,7 @@ impl GrammarCompiler {
 
     fn compile_here(&self, kind: GrammarKind, source: &str) -> Result<Matcher, Error> {
         let grammar = match kind {
-            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(json_schema(source)?),
+            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::prepare(source, false)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(source),
             GrammarKind::Lark => TopLevelGrammar::from_lark(source.to_string()),
         };
@@ -173,7 +171,7 @@ impl Matcher {
     }
 }
 
-fn check_source(source: &str) -> Result<(), Error> {
+pub fn check_source(source: &str) -> Result<(), Error> {
     if source.len() > SOURCE_LIMIT_BYTES {
         return Err(Error::invalid(format!(
             "the grammar has {} bytes, limit {SOURCE_LIMIT_BYTES}",
@@ -194,22 +192,6 @@ fn check_source(source: &str) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn json_schema(source: &str) -> Result<serde_json::Value, Error> {
-    let mut schema: serde_json::Value = serde_json::from_str(source)
-        .map_err(|error| Error::invalid(format!("the schema is not valid JSON: {error}")))?;
-    match &mut schema {
-        serde_json::Value::Object(members) => {
-            members.insert(
-                "x-guidance".into(),
-                serde_json::json!({ "whitespace_pattern": JSON_WHITESPACE }),
-            );
-        }
-        serde_json::Value::Bool(true) => {}
-        _ => return Err(Error::invalid("the schema must be a JSON object")),
-    }
-    Ok(schema)
 }
 
 fn one_line(message: &str) -> String {

@@ -1,9 +1,10 @@
 //! C ABI of grammars; ../grammar_abi.h documents it.
 
 use crate::error::Code;
-use crate::grammar::{GrammarCompiler, GrammarKind, Matcher};
+use crate::grammar::{check_source, GrammarCompiler, GrammarKind, Matcher};
+use crate::schema;
 use crate::tokenizer::Tokenizer;
-use crate::{guarded, slice_of, BatonBuffer, BatonBytes};
+use crate::{buffer_of, guarded, slice_of, BatonBuffer, BatonBytes};
 
 /// # Safety
 /// See grammar_abi.h.
@@ -51,6 +52,23 @@ pub unsafe extern "C" fn baton_grammar_compile(
         let kind = GrammarKind::from_number(kind)?;
         let matcher = (*compiler).compile(kind, source.as_str("the grammar")?)?;
         out.write(Box::into_raw(Box::new(matcher)));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// See grammar_abi.h.
+#[no_mangle]
+pub unsafe extern "C" fn baton_grammar_schema(
+    source: BatonBytes,
+    lenient: bool,
+    out: *mut BatonBuffer,
+    error: *mut BatonBuffer,
+) -> Code {
+    guarded(error, || {
+        let source = source.as_str("the schema")?;
+        check_source(source)?;
+        out.write(buffer_of(schema::prepare(source, lenient)?.to_string().into_bytes()));
         Ok(())
     })
 }

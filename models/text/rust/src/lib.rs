@@ -11,6 +11,7 @@ mod json_tokenizer;
 mod pre_tokenizer;
 mod pre_tokenizer_rules;
 mod python_text;
+mod schema;
 mod sentence_piece;
 mod tokenizer;
 mod unigram;
@@ -87,7 +88,7 @@ pub struct BatonVocabulary {
     remove_extra_whitespaces: bool,
 }
 
-fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
+pub(crate) fn buffer_of(bytes: Vec<u8>) -> BatonBuffer {
     let mut bytes = std::mem::ManuallyDrop::new(bytes);
     BatonBuffer { data: bytes.as_mut_ptr(), size: bytes.len(), capacity: bytes.capacity() }
 }
