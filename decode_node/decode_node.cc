@@ -75,6 +75,8 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
   load.set_blocks_cached(blocks.cached);
   load.set_draining(draining);
   load.set_tokens_generated(stats.tokens_drawn);
+  load.set_tokens_drafted(stats.tokens_drafted);
+  load.set_drafts_kept(stats.drafts_kept);
   load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_kv_bytes_received(received.bytes);
   load.set_kv_frames_refused(received.frames_refused);
@@ -88,11 +90,13 @@ absl::Status Run(const v1::DecodeConfig& config) {
   const models::ModelConfig& model = parts.model->config();
   const Clock& clock = SystemClock::Get();
   DecodePolicy policy(config.max_batch());
-  engine::Engine engine(*parts.model, *parts.store, *parts.pool, policy, clock,
-                        {.queue_max = config.node().max_queue(),
-                         .eos_ids = model.eos_ids,
-                         .context_length = model.context_length,
-                         .cache = parts.cache.get()});
+  engine::Engine engine(
+      *parts.model, *parts.store, *parts.pool, policy, clock,
+      {.queue_max = config.node().max_queue(),
+       .eos_ids = model.eos_ids,
+       .context_length = model.context_length,
+       .cache = parts.cache.get(),
+       .draft_tokens_max = config.speculation() == "ngram" ? config.draft_tokens() : 0});
   SystemRng rng;
   const uint64_t incarnation = rng.Next();
   KvIntake intake(*parts.pool, model.layers, config.node().block_tokens(), clock,

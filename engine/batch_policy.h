@@ -22,6 +22,9 @@ struct StepPlan {
   struct Item {
     Sequence* sequence = nullptr;
     int64_t tokens = 0;  // 1 .. sequence->uncomputed()
+    // Computed after them, to be kept as far as they turn out to be what is drawn. Filled in by the
+    // engine, only where `tokens` are all that is uncomputed.
+    std::vector<int32_t> draft;
   };
   std::vector<Item> run;           // empty: wait for work, or for blocks
   std::vector<Sequence*> preempt;  // give their blocks up first; they are computed again later

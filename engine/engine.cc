@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "engine/prompt_lookup.h"
 
 namespace baton::engine {
 namespace {
@@ -13,6 +14,10 @@ namespace {
 // How long the engine waits before it looks again for blocks that others hold (leases of a decode
 // node).
 constexpr std::chrono::milliseconds kBlocksPoll(2);
+// How many of the latest tokens must stand earlier in the text for a draft. Shorter matches guess
+// worse than they are worth.
+constexpr int32_t kNgramMax = 4;
+constexpr int32_t kNgramMin = 2;
 // Weight of the latest step in the moving averages.
 constexpr double kAverageWeight = 0.2;
 
@@ -139,6 +144,7 @@ bool Engine::RunStep() {
   Preempt(plan.preempt);
   TakeBlocks(&plan);
   if (plan.run.empty()) return false;
+  if (options_.draft_tokens_max > 0) AddDrafts(&plan);
   const absl::Time begin = clock_.Now();
   int64_t tokens_cached = 0;
   for (const StepPlan::Item& item : plan.run) {
@@ -202,17 +208,45 @@ void Engine::TakeBlocks(StepPlan* plan) {
   plan->run = std::move(ready);
 }
 
+void Engine::AddDrafts(StepPlan* plan) {
+  int64_t room = model_.max_batch_tokens();
+  for (const StepPlan::Item& item : plan->run) room -= item.tokens;
+  for (StepPlan::Item& item : plan->run) {
+    Sequence& s = *item.sequence;
+    // Only beside a single next token: a prompt's last chunk has work enough.
+    if (item.tokens != 1 || s.uncomputed() != 1 || s.first_token_only || !s.speculate) continue;
+    const int64_t most = std::min<int64_t>({s.draft_length.Next(options_.draft_tokens_max), room,
+                                            s.stop.max_tokens - s.output_tokens() - 1,
+                                            options_.context_length - s.length() - 1});
+    std::vector<int32_t> draft = LookUpDraft(s.tokens, kNgramMax, kNgramMin, most);
+    if (draft.empty()) continue;
+    const int64_t count = 1 + static_cast<int64_t>(draft.size());
+    const int32_t lacking = BlocksLacking(s, count, store_.geometry().block_tokens);
+    if (lacking > 0) {
+      auto blocks = pool_.Allocate(lacking, kvcache::BlockPool::Use::kUsed);
+      if (!blocks.ok()) continue;  // others need the memory more
+      s.blocks.Append(*std::move(blocks));
+    }
+    room -= count - 1;
+    item.draft = std::move(draft);
+  }
+}
+
 absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logits) {
   models::ForwardBatch batch;
   batch.kv = store_.layers();
   for (const StepPlan::Item& item : plan.run) {
-    const Sequence& s = *item.sequence;
+    Sequence& s = *item.sequence;
     const bool last = item.tokens == s.uncomputed();
-    batch.sequences.push_back(
-        {.tokens = absl::MakeConstSpan(s.tokens).subspan(s.computed, item.tokens),
-         .position = s.computed,
-         .block_table = s.blocks.ids(),
-         .logits = last ? models::LogitRows::kLast : models::LogitRows::kNone});
+    // The model reads tokens and draft as one run; the draft leaves the sequence again below.
+    s.tokens.insert(s.tokens.end(), item.draft.begin(), item.draft.end());
+    const int64_t count = item.tokens + static_cast<int64_t>(item.draft.size());
+    batch.sequences.push_back({.tokens = absl::MakeConstSpan(s.tokens).subspan(s.computed, count),
+                               .position = s.computed,
+                               .block_table = s.blocks.ids(),
+                               .logits = !item.draft.empty() ? models::LogitRows::kAll
+                                         : last              ? models::LogitRows::kLast
+                                                             : models::LogitRows::kNone});
   }
   batch.on_layer_written = [&plan](int32_t layer) {
     for (const StepPlan::Item& item : plan.run) {
@@ -220,7 +254,11 @@ absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logi
       s.listener->OnLayerWritten(s, layer, s.computed, s.computed + item.tokens);
     }
   };
-  return model_.Forward(batch, logits);
+  const absl::Status status = model_.Forward(batch, logits);
+  for (const StepPlan::Item& item : plan.run) {
+    item.sequence->tokens.resize(item.sequence->tokens.size() - item.draft.size());
+  }
+  return status;
 }
 
 void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits) {
@@ -231,18 +269,45 @@ void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits
     s.computed += item.tokens;
     reuse_.File(&s);
     if (!last) continue;
-    const absl::Span<const float> scores(logits.row(row++), static_cast<size_t>(logits.cols));
+    const int64_t first_row = row;
+    row += 1 + static_cast<int64_t>(item.draft.size());
+    if (DrawTokens(item, logits, first_row) && !item.draft.empty()) reuse_.File(&s);
+  }
+}
+
+bool Engine::DrawTokens(const StepPlan::Item& item, const device::ConstMatrixView& logits,
+                        int64_t row) {
+  Sequence& s = *item.sequence;
+  const size_t drafted = item.draft.size();
+  for (size_t drawn = 0;; ++row) {
+    const absl::Span<const float> scores(logits.row(row), static_cast<size_t>(logits.cols));
     const absl::StatusOr<SampledToken> token = Draw(&s, scores);
     if (!token.ok()) {
       Finish(&s, token.status());
-      continue;
+      return false;
     }
+    // The keys and values of a token that was drafted rightly are in the blocks already.
+    const bool right = drawn < drafted && token->id == item.draft[drawn];
     s.tokens.push_back(token->id);
+    if (right) ++s.computed;
+    ++drawn;
     s.last_token = clock_.Now();
     const FinishReason reason = ReasonAfter(s, token->id);
+    const bool ends = reason != FinishReason::kNone || s.first_token_only;
+    if ((ends || !right) && drafted > 0) Learn(&s, drafted, right ? drawn : drawn - 1, drawn);
+    if (ends && drafted > 0) reuse_.File(&s);
     s.listener->OnToken(s, *token, reason);
-    if (reason != FinishReason::kNone || s.first_token_only) Finish(&s, absl::OkStatus());
+    if (ends) Finish(&s, absl::OkStatus());
+    if (ends || !right) return !ends;
   }
+}
+
+void Engine::Learn(Sequence* sequence, size_t drafted, size_t kept, size_t drawn) {
+  sequence->draft_length.Learn(static_cast<int64_t>(drafted), static_cast<int64_t>(kept));
+  MutexLock lock(mutex_);
+  stats_.tokens_drafted += static_cast<int64_t>(drafted);
+  stats_.drafts_kept += static_cast<int64_t>(kept);
+  stats_.tokens_drawn += static_cast<int64_t>(drawn) - 1;  // beside the one of each step
 }
 
 absl::StatusOr<SampledToken> Engine::Draw(Sequence* sequence,

@@ -28,6 +28,8 @@ struct EngineStats {
   int64_t tokens_queued = 0;    // to be computed yet, over all sequences
   int64_t tokens_computed = 0;  // since start
   int64_t tokens_drawn = 0;     // since start
+  int64_t tokens_drafted = 0;   // computed ahead of their turn, since start
+  int64_t drafts_kept = 0;      // of those, the ones that were then drawn
   int64_t tokens_cached = 0;    // of prompts, taken from the prefix cache, since start
   double tokens_per_s = 0;      // computed while stepping, moving average
   double step_seconds = 0;      // moving average
@@ -42,6 +44,7 @@ class Engine {
     std::vector<int32_t> eos_ids;
     int64_t context_length = 0;             // a sequence ends there
     kvcache::PrefixCache* cache = nullptr;  // null: nothing is reused
+    int32_t draft_tokens_max = 0;           // drafted for one sequence in one step; 0: none
   };
 
   // Everything passed in must outlive the engine.
@@ -70,8 +73,15 @@ class Engine {
   static void GiveBlocksUp(Sequence* sequence);
   // Takes what is cached for the sequences that start, then blocks for what they compute.
   void TakeBlocks(StepPlan* plan);
+  // Adds drafts to the items that draw, as far as tokens and blocks are left over.
+  void AddDrafts(StepPlan* plan);
   absl::Status Forward(const StepPlan& plan, device::ConstMatrixView* logits);
   void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
+  // Draws the item's next token, and those after it as far as the draft was right; `row`: of the
+  // first in `logits`. False: the sequence has ended.
+  bool DrawTokens(const StepPlan::Item& item, const device::ConstMatrixView& logits, int64_t row);
+  // Counts a draft of which `kept` tokens were drawn, and with them `drawn` in all.
+  void Learn(Sequence* sequence, size_t drafted, size_t kept, size_t drawn);
   absl::StatusOr<SampledToken> Draw(Sequence* sequence, absl::Span<const float> scores) const;
   FinishReason ReasonAfter(const Sequence& sequence, int32_t token) const;
   void Finish(Sequence* sequence, absl::Status status);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/prompt_lookup.h"
 #include "engine/sampling_params.h"
 #include "engine/token_constraint.h"
 #include "kvcache/block_table.h"
@@ -37,6 +38,8 @@ struct Sequence {
   std::unique_ptr<TokenConstraint> constraint;  // null: any output
   int32_t constraint_tokens = 0;                // output tokens that the constraint was told
   std::shared_ptr<StepListener> listener;
+  bool speculate = true;  // drafts may be made for it, where the engine makes any
+  DraftLength draft_length;
 
   int32_t preemptions = 0;
   absl::Time submitted;   // when the engine took it, unless it was set before

@@ -55,7 +55,7 @@ class EngineBench {
  public:
   EngineBench(BatchPolicy& policy, int32_t blocks, int32_t queue_max = 256,
               int32_t batch_tokens_max = 64, int64_t context_length = 1024,
-              bool prefix_cache = false)
+              bool prefix_cache = false, int32_t draft_tokens_max = 0)
       : model(batch_tokens_max, context_length),
         store(kvcache::KvStore::Create(device, fakes::FakeModelGeometry(), blocks).value()),
         pool(blocks),
@@ -64,7 +64,8 @@ class EngineBench {
                {.queue_max = queue_max,
                 .eos_ids = {kEos},
                 .context_length = context_length,
-                .cache = prefix_cache ? &cache : nullptr}) {}
+                .cache = prefix_cache ? &cache : nullptr,
+                .draft_tokens_max = draft_tokens_max}) {}
 
   absl::StatusOr<std::shared_ptr<RecordingListener>> Submit(const Request& request) {
     auto sequence = std::make_unique<Sequence>();

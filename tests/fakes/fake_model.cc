@@ -120,13 +120,19 @@ absl::Status FakeModel::Forward(const models::ForwardBatch& batch,
   logits_.clear();
   for (const models::ForwardSequence& s : batch.sequences) {
     const int64_t end = s.position + static_cast<int64_t>(s.tokens.size());
-    BATON_ASSIGN_OR_RETURN(const uint64_t hash, HashOf(batch, s, end));
-    if (s.logits == models::LogitRows::kNone) continue;
-    for (int32_t id = 0; id < config_.vocab_size; ++id) {
-      const uint64_t word = CounterRandom(hash, static_cast<uint64_t>(id));
-      logits_.push_back(static_cast<float>(word >> 40) * 0x1p-21f - 4.0f);  // -4 .. 4
+    // A row a token of the step, or the last one's.
+    int64_t row_end = s.logits == models::LogitRows::kAll ? s.position + 1 : end;
+    for (; row_end <= end; ++row_end) {
+      BATON_ASSIGN_OR_RETURN(const uint64_t hash, HashOf(batch, s, row_end));
+      if (s.logits == models::LogitRows::kNone) continue;
+      for (int32_t id = 0; id < config_.vocab_size; ++id) {
+        const uint64_t word = CounterRandom(hash, static_cast<uint64_t>(id));
+        logits_.push_back(static_cast<float>(word >> 40) * 0x1p-21f - 4.0f);  // -4 .. 4
+      }
     }
-    if (s.tokens.back() == poison_token) logits_[logits_.size() - config_.vocab_size] = NAN;
+    if (s.logits != models::LogitRows::kNone && s.tokens.back() == poison_token) {
+      logits_[logits_.size() - config_.vocab_size] = NAN;
+    }
   }
   const int64_t rows = static_cast<int64_t>(logits_.size()) / config_.vocab_size;
   *logits = {logits_.data(), rows, config_.vocab_size, config_.vocab_size};
