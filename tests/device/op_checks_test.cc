@@ -263,10 +263,10 @@ TEST_F(OpChecks, ACacheHasBlocksOfAKnownShape) {
     kv.geometry.latent_dim = latent;
     refused(kv, ".kv.latent_dim is");
   }
-  for (const DType dtype : {DType::kBF16, DType::kQ8_0, DType::kI32}) {
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kI32}) {
     kv = kv_;
     kv.geometry.dtype = dtype;
-    refused(kv, "needs f16 or f32");
+    refused(kv, "needs f16, bf16 or f32");
   }
   kv = kv_;
   kv.block_stride_bytes = kv.geometry.BlockLayerBytes() - 2;

@@ -17,20 +17,20 @@ using testing::HasSubstr;
 // A byte-level BPE of six tokens and two special ones; its post-processor puts <s> in front.
 constexpr char kTokenizer[] = R"({"version":"1.0","truncation":null,"padding":null,
  "added_tokens":[
-  {"id":4,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,
+  {"id":8,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,
    "normalized":false,"special":true},
-  {"id":5,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,
+  {"id":9,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,
    "normalized":false,"special":true}],
  "normalizer":null,
  "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
  "post_processor":{"type":"TemplateProcessing",
   "single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
   "pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],
-  "special_tokens":{"<s>":{"id":"<s>","ids":[4],"tokens":["<s>"]}}},
+  "special_tokens":{"<s>":{"id":"<s>","ids":[8],"tokens":["<s>"]}}},
  "decoder":{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},
  "model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
   "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"ignore_merges":false,
-  "vocab":{"a":0,"b":1,"ab":2,"Ġ":3,"<":6,">":7,"/":8,"s":9},"merges":[["a","b"]]}})";
+  "vocab":{"a":0,"b":1,"ab":2,"Ġ":3,"<":4,">":5,"/":6,"s":7},"merges":[["a","b"]]}})";
 
 class FolderTokenizer : public testing::Test {
  protected:
@@ -50,23 +50,23 @@ class FolderTokenizer : public testing::Test {
 TEST_F(FolderTokenizer, TextBecomesIdsAndBack) {
   const auto tokenizer = Open();
   ASSERT_NE(tokenizer, nullptr);
-  EXPECT_THAT(*tokenizer->Encode("ab a", true, true), ElementsAre(4, 2, 3, 0));
-  EXPECT_THAT(*tokenizer->Encode("a</s>", true, false), ElementsAre(0, 5));
-  EXPECT_THAT(*tokenizer->Encode("a</s>", false, false), ElementsAre(0, 6, 8, 9, 7));
-  const std::vector<int32_t> ids = {4, 2, 3, 0, 12};
+  EXPECT_THAT(*tokenizer->Encode("ab a", true, true), ElementsAre(8, 2, 3, 0));
+  EXPECT_THAT(*tokenizer->Encode("a</s>", true, false), ElementsAre(0, 9));
+  EXPECT_THAT(*tokenizer->Encode("a</s>", false, false), ElementsAre(0, 4, 6, 7, 5));
+  const std::vector<int32_t> ids = {8, 2, 3, 0, 12};
   EXPECT_EQ(*tokenizer->Decode(ids, true), "ab a");
   EXPECT_EQ(*tokenizer->Decode(ids, false), "<s>ab a");
-  EXPECT_TRUE(tokenizer->IsSpecial(5));
+  EXPECT_TRUE(tokenizer->IsSpecial(9));
   EXPECT_FALSE(tokenizer->IsSpecial(12));
 }
 
 TEST_F(FolderTokenizer, TheVocabularyIsPaddedToTheModelsAndEndsAreCollected) {
   EXPECT_EQ(Open()->vocab_size(), 16);
   EXPECT_THAT(Open()->eos_ids(), ElementsAre(9));
-  folder_.Write("generation_config.json", R"({"eos_token_id":[5,7]})");
+  folder_.Write("generation_config.json", R"({"eos_token_id":[7,9]})");
   folder_.Write("tokenizer_config.json",
                 R"({"eos_token":{"content":"</s>"},"add_bos_token":false})");
-  EXPECT_THAT(Open()->eos_ids(), ElementsAre(5, 7));
+  EXPECT_THAT(Open()->eos_ids(), ElementsAre(7, 9));
   EXPECT_FALSE(Open()->add_bos());
   EXPECT_EQ(*ReadContextLength(folder_.path()), 77);
 }

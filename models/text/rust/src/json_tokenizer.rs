@@ -47,6 +47,16 @@ impl JsonTokenizer {
             .map(|(id, token)| (id, token.content, token.special))
             .collect();
         added.sort();
+        // The crate numbers a token that the model's vocabulary lacks itself, one after the highest id.
+        for token in value["added_tokens"].as_array().into_iter().flatten() {
+            let (id, content) = (token["id"].as_u64(), token["content"].as_str().unwrap_or(""));
+            let given = with_special.token_to_id(content).map(u64::from);
+            if given != id {
+                return Err(Error::unsupported(format!(
+                    "added_tokens: \"{content}\" has id {id:?}, expected {given:?}: ids of added tokens follow those of the vocabulary without a gap"
+                )));
+            }
+        }
         let empty = with_special.encode_fast("", true).map_err(|error| unreadable(&error))?;
         let first = empty.get_ids().first().copied();
         Ok(JsonTokenizer { with_special, plain, spelling, added, first })
@@ -121,27 +131,27 @@ mod tests {
 
     const FILE: &str = r#"{"version":"1.0","truncation":{"direction":"Right","max_length":2,
       "strategy":"LongestFirst","stride":0},"padding":null,
-      "added_tokens":[{"id":4,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,
+      "added_tokens":[{"id":7,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,
       "normalized":false,"special":true}],"normalizer":null,
       "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
       "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},
       {"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A","type_id":0}},
-      {"Sequence":{"id":"B","type_id":0}}],"special_tokens":{"<s>":{"id":"<s>","ids":[4],"tokens":["<s>"]}}},
+      {"Sequence":{"id":"B","type_id":0}}],"special_tokens":{"<s>":{"id":"<s>","ids":[7],"tokens":["<s>"]}}},
       "decoder":{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},
       "model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
       "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"ignore_merges":false,
-      "vocab":{"a":0,"b":1,"ab":2,"<":3,"s":5,">":6,"Ġ":7},"merges":[["a","b"]]}}"#;
+      "vocab":{"a":0,"b":1,"ab":2,"<":3,"s":4,">":5,"Ġ":6},"merges":[["a","b"]]}}"#;
 
     #[test]
     fn special_tokens_count_where_they_are_looked_for() {
         let tokenizer = JsonTokenizer::new(FILE.as_bytes()).unwrap();
-        assert_eq!(tokenizer.encode("ab<s>a b", true).unwrap(), [2, 4, 0, 7, 1]);
-        assert_eq!(tokenizer.encode("<s>", false).unwrap(), [3, 5, 6]);
-        assert_eq!(tokenizer.first(), Some(4));
-        assert_eq!(tokenizer.special_ids().collect::<Vec<_>>(), [4]);
+        assert_eq!(tokenizer.encode("ab<s>a b", true).unwrap(), [2, 7, 0, 6, 1]);
+        assert_eq!(tokenizer.encode("<s>", false).unwrap(), [3, 4, 5]);
+        assert_eq!(tokenizer.first(), Some(7));
+        assert_eq!(tokenizer.special_ids().collect::<Vec<_>>(), [7]);
         assert_eq!(tokenizer.size(), 8);
-        assert_eq!(tokenizer.all_bytes()[7], b" ");
-        assert_eq!(tokenizer.all_bytes()[4], b"<s>");
+        assert_eq!(tokenizer.all_bytes()[6], b" ");
+        assert_eq!(tokenizer.all_bytes()[7], b"<s>");
     }
 
     #[test]
@@ -149,10 +159,18 @@ mod tests {
         let decoder = r#""decoder":{"type":"Sequence","decoders":[{"type":"Replace",
           "pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"}]}"#;
         let byte_level = &FILE[FILE.find("\"decoder\"").unwrap()..FILE.find(",\n      \"model\"").unwrap()];
-        let file = FILE.replace(byte_level, decoder).replace("\"Ġ\"", "\"▁\"").replace("\"ab\":2", "\"ab\":2,\"<0x0A>\":8");
+        let file = FILE.replace(byte_level, decoder).replace("\"Ġ\"", "\"▁\"").replace("\"ab\":2", "\"ab\":2,\"<0x0A>\":7");
+        let file = file.replace("{\"id\":7,", "{\"id\":8,").replace("\"ids\":[7]", "\"ids\":[8]");
         let tokenizer = JsonTokenizer::new(file.as_bytes()).unwrap();
-        assert_eq!(tokenizer.all_bytes()[7], b" ");
-        assert_eq!(tokenizer.all_bytes()[8], b"\n");
+        assert_eq!(tokenizer.all_bytes()[6], b" ");
+        assert_eq!(tokenizer.all_bytes()[7], b"\n");
+    }
+
+    #[test]
+    fn added_tokens_that_would_be_renumbered_are_refused() {
+        let file = FILE.replace("{\"id\":7,", "{\"id\":9,");
+        let error = JsonTokenizer::new(file.as_bytes()).err().unwrap();
+        assert!(error.message.contains("\"<s>\" has id Some(9), expected Some(7)"), "{}", error.message);
     }
 
     #[test]
