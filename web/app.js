@@ -33,7 +33,11 @@ async function tick() {
     drawCharts(history);
     drawCluster(before, now);
   }
-  if (view === "requests") drawRequests(JSON.parse((await read("/debug/requests")).text));
+  if (view === "requests") {
+    const requests = await read("/debug/requests");
+    if (requests.ok) drawRequests(JSON.parse(requests.text));
+    else byId("gantt").textContent = "This server does not list its requests (/debug/requests).";
+  }
   const ready = await read("/ready");
   if (ready.ok) sayState("● ready", true);
   else sayState(`● ${JSON.parse(ready.text).error.message}`, false);
