@@ -2,10 +2,10 @@
 // attention kernels.
 //
 // One block holds `block_tokens` tokens of one sequence, for all layers. Within one layer a block
-// is contiguous:
+// is contiguous, in the dtype of the geometry:
 //
-//   keys    [kv_heads][head_dim][block_tokens] fp16     lanes of a vector run over tokens
-//   values  [kv_heads][block_tokens][head_dim] fp16     lanes of a vector run over the head
+//   keys    [kv_heads][head_dim][block_tokens]     lanes of a vector run over tokens
+//   values  [kv_heads][block_tokens][head_dim]     lanes of a vector run over the head
 //   dimension
 //
 // so that neither q*k nor p*v needs a horizontal sum (docs/kv_format.md gives every byte). A latent

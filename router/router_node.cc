@@ -72,10 +72,13 @@ absl::Status RouterNode::LoadModel() {
                          DetectTurnFormat(tokenizer_->chat_template(), config_.tool_parser(),
                                           config_.reasoning_parser()));
   FindMarks(*tokenizer_, &turn_format_);
-  BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(config_.model()));
-  // A folder's weights are the nodes' to read; that all nodes have the same ones is still checked.
-  if (std::filesystem::is_directory(config_.model())) return absl::OkStatus();
+  if (std::filesystem::is_directory(config_.model())) {
+    // Its weights are the nodes' to read; that all nodes have the same ones is still checked.
+    BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(config_.model()));
+    return absl::OkStatus();
+  }
   BATON_ASSIGN_OR_RETURN(const auto file, models::GgufFile::Open(config_.model()));
+  BATON_ASSIGN_OR_RETURN(model_context_length_, models::text::ReadContextLength(*file));
   model_fingerprint_ = models::Fingerprint(*file);
   return absl::OkStatus();
 }

@@ -1,4 +1,4 @@
-// Seeded data of the cases, and its way to a device and back.
+// What a case holds on a device: data on its way there and back.
 #pragma once
 
 #include <cstdint>
@@ -9,38 +9,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/rng.h"
 #include "base/status_macros.h"
 #include "device/conformance/op_case.h"
+#include "device/conformance/random_values.h"
 #include "device/device.h"
 
 namespace baton::device {
-
-class CaseData {
- public:
-  explicit CaseData(uint64_t seed) : rng_(seed) {}
-
-  // Roughly normal with the given deviation (the sum of twelve uniform numbers).
-  float Normal(double deviation = 1.0) {
-    double sum = -6.0;
-    for (int i = 0; i < 12; ++i) sum += static_cast<double>(rng_.Next() >> 11) * 0x1p-53;
-    return static_cast<float>(sum * deviation);
-  }
-  std::vector<float> Normals(int64_t count, double deviation = 1.0) {
-    std::vector<float> values(static_cast<size_t>(count));
-    for (float& value : values) value = Normal(deviation);
-    return values;
-  }
-  int32_t Below(int64_t limit) {
-    return static_cast<int32_t>(rng_.Next() % static_cast<uint64_t>(limit));
-  }
-
-  // A stored weight; quantised blocks are drawn as such, any bytes of theirs are valid.
-  std::vector<uint8_t> Stored(DType dtype, int64_t rows, int64_t cols);
-
- private:
-  SeededRng rng_;
-};
 
 // What a case holds on one device. Addresses stay while it lives.
 class CaseMemory {

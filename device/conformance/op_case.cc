@@ -27,31 +27,6 @@ double RelativeError(const std::vector<float>& got, const std::vector<float>& ex
 
 }  // namespace
 
-std::vector<uint8_t> CaseData::Stored(DType dtype, int64_t rows, int64_t cols) {
-  std::vector<uint8_t> bytes(static_cast<size_t>(rows * RowBytes(dtype, cols)));
-  const size_t block = static_cast<size_t>(BlockBytes(dtype));
-  for (size_t at = 0; at < bytes.size(); at += block) {
-    const float value = Normal(0.1);
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof(bits));
-    const uint16_t half = FloatToHalf(value);
-    if (dtype == DType::kF32) {
-      std::memcpy(&bytes[at], &bits, 4);
-    } else if (dtype == DType::kF16) {
-      std::memcpy(&bytes[at], &half, 2);
-    } else if (dtype == DType::kBF16) {
-      bits >>= 16;
-      std::memcpy(&bytes[at], &bits, 2);
-    } else {
-      const uint16_t scale = FloatToHalf(Normal(0.01)), minimum = FloatToHalf(Normal(0.05));
-      for (size_t i = 2; i < block; ++i) bytes[at + i] = static_cast<uint8_t>(Below(256));
-      std::memcpy(&bytes[at], &scale, 2);
-      if (dtype == DType::kQ4_1) std::memcpy(&bytes[at + 2], &minimum, 2);
-    }
-  }
-  return bytes;
-}
-
 std::vector<OpCase> AllOpCases(bool large) {
   std::vector<OpCase> cases = WeightOpCases(large);
   for (OpCase& op : RowOpCases(large)) cases.push_back(std::move(op));

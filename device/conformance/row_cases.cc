@@ -16,8 +16,8 @@ constexpr double kAttentionLimit = 2e-3;  // probabilities may be rounded to hal
 struct RmsNormCase {
   RmsNormCase(Device& device, int64_t r, int64_t c) : memory(device), rows(r), cols(c) {}
   absl::Status Init() {
-    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Normals(rows * cols, 3.0), cols));
-    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Normals(cols)));
+    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Many(rows * cols, 3.0f), cols));
+    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Many(cols)));
     BATON_ASSIGN_OR_RETURN(out, memory.Matrix(std::vector<float>(rows * cols), cols));
     return absl::OkStatus();
   }
@@ -26,7 +26,7 @@ struct RmsNormCase {
     BATON_RETURN_IF_ERROR(memory.device().RmsNorm({Rows(in, range), {gain, 1e-5f}, part}));
     return memory.Read(part);
   }
-  CaseData data{11};
+  RandomValues data{11};
   CaseMemory memory;
   const int64_t rows, cols;
   const float* gain = nullptr;
@@ -36,7 +36,7 @@ struct RmsNormCase {
 struct GatherCase {
   GatherCase(Device& device, int64_t r, int64_t c) : memory(device), rows(r), cols(c) {}
   absl::Status Init() {
-    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Normals(rows * cols), cols));
+    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Many(rows * cols), cols));
     BATON_ASSIGN_OR_RETURN(out, memory.Matrix(std::vector<float>(rows * cols), cols));
     for (int64_t r = 0; r < rows; ++r) from.push_back(data.Below(rows));
     return absl::OkStatus();
@@ -47,7 +47,7 @@ struct GatherCase {
         {in, absl::MakeConstSpan(from).subspan(range.begin, range.count), part}));
     return memory.Read(part);
   }
-  CaseData data{12};
+  RandomValues data{12};
   CaseMemory memory;
   const int64_t rows, cols;
   std::vector<int32_t> from;
@@ -58,7 +58,7 @@ struct CopyHeadsCase {
   static constexpr int32_t kHeads = 3;
   CopyHeadsCase(Device& device, int64_t r, int64_t c) : memory(device), rows(r), cols(c) {}
   absl::Status Init() {
-    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Normals(rows * kHeads * cols), kHeads * cols));
+    BATON_ASSIGN_OR_RETURN(in, memory.Matrix(data.Many(rows * kHeads * cols), kHeads * cols));
     BATON_ASSIGN_OR_RETURN(
         out, memory.Matrix(std::vector<float>(rows * kHeads * (cols + 3)), kHeads * (cols + 3)));
     return absl::OkStatus();
@@ -69,7 +69,7 @@ struct CopyHeadsCase {
         memory.device().CopyHeads({Rows(in, range), cols, part, cols + 3, kHeads, cols - 1}));
     return memory.Read(part);
   }
-  CaseData data{13};
+  RandomValues data{13};
   CaseMemory memory;
   const int64_t rows, cols;
   MatrixView in, out;
@@ -82,7 +82,7 @@ struct RopeCase {
       : memory(device), rows(r), head_dim(dim), style(s) {}
   absl::Status Init() {
     const int32_t rotary = head_dim - 4;
-    before = data.Normals(rows * 2 * head_dim);
+    before = data.Many(rows * 2 * head_dim);
     BATON_ASSIGN_OR_RETURN(x, memory.Matrix(before, 2 * head_dim));
     std::vector<float> angles;
     for (int64_t p = 0; p < kPosition + rows; ++p) {
@@ -112,7 +112,7 @@ struct RopeCase {
                                                 .sequences = {&sequence, 1}}));
     return memory.Read(part);
   }
-  CaseData data{14};
+  RandomValues data{14};
   CaseMemory memory;
   const int64_t rows;
   const int32_t head_dim;
@@ -144,16 +144,15 @@ struct AttentionCase {
                            memory.Bytes(view.blocks * view.geometry.BlockLayerBytes()));
     for (int32_t b = 0; b < blocks; ++b) table.push_back(blocks - b);
     const int64_t kv_cols = int64_t{o.kv_heads} * o.head_dim;
-    BATON_ASSIGN_OR_RETURN(MatrixView key, memory.Matrix(data.Normals(tokens * kv_cols), kv_cols));
-    BATON_ASSIGN_OR_RETURN(MatrixView value,
-                           memory.Matrix(data.Normals(tokens * kv_cols), kv_cols));
+    BATON_ASSIGN_OR_RETURN(MatrixView key, memory.Matrix(data.Many(tokens * kv_cols), kv_cols));
+    BATON_ASSIGN_OR_RETURN(MatrixView value, memory.Matrix(data.Many(tokens * kv_cols), kv_cols));
     const SequenceRows all = Sequence(0, tokens);
     BATON_RETURN_IF_ERROR(memory.device().AppendKv({key, value, view, {&all, 1}}));
     const int64_t query_cols = int64_t{o.query_heads} * o.head_dim;
-    BATON_ASSIGN_OR_RETURN(query, memory.Matrix(data.Normals(rows * query_cols), query_cols));
+    BATON_ASSIGN_OR_RETURN(query, memory.Matrix(data.Many(rows * query_cols), query_cols));
     const int64_t out_cols = int64_t{o.query_heads} * view.geometry.value_dim();
     BATON_ASSIGN_OR_RETURN(out, memory.Matrix(std::vector<float>(rows * out_cols), out_cols));
-    BATON_ASSIGN_OR_RETURN(sinks, memory.Floats(data.Normals(o.query_heads)));
+    BATON_ASSIGN_OR_RETURN(sinks, memory.Floats(data.Many(o.query_heads)));
     return absl::OkStatus();
   }
   absl::StatusOr<std::vector<float>> Run(RowRange range) {
@@ -177,7 +176,7 @@ struct AttentionCase {
             .block_table = table.data(),
             .block_count = static_cast<int32_t>(table.size())};
   }
-  CaseData data{15};
+  RandomValues data{15};
   CaseMemory memory;
   const int64_t rows;
   const AttentionOptions o;

@@ -32,14 +32,14 @@ struct WeightCase {
     return memory.Weigh(dtype, rows, cols, data.Stored(dtype, rows, cols));
   }
   absl::StatusOr<MatrixView> Random(int64_t rows, int64_t cols) {
-    return memory.Matrix(data.Normals(rows * cols), cols);
+    return memory.Matrix(data.Many(rows * cols), cols);
   }
   absl::Status Reset(const MatrixView& m, const std::vector<float>& values, RowRange rows) {
     return memory.device().Copy(m.data, &values[rows.begin * m.cols],
                                 rows.count * m.cols * sizeof(float));
   }
 
-  CaseData data;
+  RandomValues data;
   CaseMemory memory;
   const DType dtype;
   const Sizes sizes;
@@ -71,11 +71,11 @@ struct LinearCase : WeightCase {
   absl::Status Init() {
     BATON_ASSIGN_OR_RETURN(first, Weigh(sizes.out, sizes.in));
     BATON_ASSIGN_OR_RETURN(second, Weigh(sizes.out, sizes.in));
-    BATON_ASSIGN_OR_RETURN(bias, memory.Floats(data.Normals(sizes.out)));
-    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Normals(sizes.in)));
+    BATON_ASSIGN_OR_RETURN(bias, memory.Floats(data.Many(sizes.out)));
+    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Many(sizes.in)));
     BATON_ASSIGN_OR_RETURN(in, Random(sizes.rows, sizes.in));
     BATON_ASSIGN_OR_RETURN(out, Random(sizes.rows, sizes.out));
-    before = data.Normals(sizes.rows * sizes.out);
+    before = data.Many(sizes.rows * sizes.out);
     BATON_ASSIGN_OR_RETURN(sum, memory.Matrix(before, sizes.out));
     return absl::OkStatus();
   }
@@ -108,7 +108,7 @@ struct GatedLinearCase : WeightCase {
   absl::Status Init() {
     BATON_ASSIGN_OR_RETURN(gate, Weigh(sizes.out, sizes.in));
     BATON_ASSIGN_OR_RETURN(up, Weigh(sizes.out, sizes.in));
-    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Normals(sizes.in)));
+    BATON_ASSIGN_OR_RETURN(gain, memory.Floats(data.Many(sizes.in)));
     BATON_ASSIGN_OR_RETURN(in, Random(sizes.rows, sizes.in));
     BATON_ASSIGN_OR_RETURN(out, Random(sizes.rows, sizes.out));
     return absl::OkStatus();
@@ -159,12 +159,12 @@ struct ExpertsCase : WeightCase {
       BATON_ASSIGN_OR_RETURN(expert.gate, Weigh(sizes.in, sizes.in));
       BATON_ASSIGN_OR_RETURN(expert.up, Weigh(sizes.in, sizes.in));
       BATON_ASSIGN_OR_RETURN(expert.down, Weigh(sizes.out, sizes.in));
-      BATON_ASSIGN_OR_RETURN(expert.gate_bias, memory.Floats(data.Normals(sizes.in)));
-      BATON_ASSIGN_OR_RETURN(expert.down_bias, memory.Floats(data.Normals(sizes.out)));
+      BATON_ASSIGN_OR_RETURN(expert.gate_bias, memory.Floats(data.Many(sizes.in)));
+      BATON_ASSIGN_OR_RETURN(expert.down_bias, memory.Floats(data.Many(sizes.out)));
       experts.push_back(expert);
     }
     BATON_ASSIGN_OR_RETURN(in, Random(sizes.rows, sizes.in));
-    before = data.Normals(sizes.rows * sizes.out);
+    before = data.Many(sizes.rows * sizes.out);
     BATON_ASSIGN_OR_RETURN(out, memory.Matrix(before, sizes.out));
     for (int64_t r = 0; r < sizes.rows; ++r) {
       const int32_t top = data.Below(kExperts);

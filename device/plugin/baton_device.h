@@ -100,7 +100,7 @@ typedef struct {
   uint8_t* base;  // device memory
   int64_t block_stride_bytes;
   int32_t blocks, kv_heads, head_dim, block_tokens;
-  int32_t dtype;  // BATON_F16 or BATON_F32
+  int32_t dtype;  // BATON_F16, BATON_BF16 or BATON_F32
   int32_t latent_dim;
 } baton_paged_kv;
 

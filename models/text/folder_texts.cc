@@ -127,8 +127,12 @@ absl::StatusOr<int64_t> ReadContextLength(const std::string& path) {
     return Count(config_path, config, "max_position_embeddings");
   }
   BATON_ASSIGN_OR_RETURN(const auto file, GgufFile::Open(path));
-  BATON_ASSIGN_OR_RETURN(const std::string architecture, file->GetString("general.architecture"));
-  return file->GetInt(absl::StrCat(architecture, ".context_length"));
+  return ReadContextLength(*file);
+}
+
+absl::StatusOr<int64_t> ReadContextLength(const GgufFile& file) {
+  BATON_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
+  return file.GetInt(absl::StrCat(architecture, ".context_length"));
 }
 
 std::string DefaultModelId(const std::string& path) {

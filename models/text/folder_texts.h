@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/gguf/gguf_file.h"
 
 namespace baton::models::text {
 
@@ -29,6 +30,7 @@ absl::StatusOr<FolderTexts> ReadFolderTexts(const std::string& folder);
 
 // The most positions of a model, from a GGUF file or a folder.
 absl::StatusOr<int64_t> ReadContextLength(const std::string& path);
+absl::StatusOr<int64_t> ReadContextLength(const GgufFile& file);
 
 // How a model is called where nobody says: a GGUF file's name without extension, a folder's name,
 // or org/name of a folder in a Hugging Face cache (models--org--name/snapshots/...).

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "base/rng.h"
+#include "device/conformance/random_values.h"
 #include "device/device_factory.h"
 #include "gtest/gtest.h"
 
@@ -44,61 +44,18 @@ inline std::unique_ptr<Device> Make(const ChipUnderTest& chip) {
 
 inline std::unique_ptr<Device> Reference() { return Make({"cpu", "", 1}); }
 
-// Seeded values, roughly normal with the given deviation.
-class RandomValues {
- public:
-  explicit RandomValues(uint64_t seed) : rng_(seed) {}
-  float Next(float deviation = 1.0f) {
-    double sum = 0;
-    for (int i = 0; i < 12; ++i) sum += static_cast<double>(rng_.Next() >> 11) * 0x1p-53;
-    return static_cast<float>((sum - 6.0) * deviation);
-  }
-  int Below(int n) { return static_cast<int>(rng_.Next() % static_cast<uint64_t>(n)); }
-  std::vector<float> Many(int64_t n, float deviation = 1.0f) {
-    std::vector<float> values(static_cast<size_t>(n));
-    for (float& v : values) v = Next(deviation);
-    return values;
-  }
-
- private:
-  SeededRng rng_;
-};
-
 // A stored weight of any dtype with random contents. Quantised blocks are drawn as such: any bytes
 // are valid weights.
 class RandomWeight {
  public:
-  RandomWeight(DType dtype, int64_t rows, int64_t cols, uint64_t seed) {
-    RandomValues random(seed);
-    stored_ = {dtype, rows, cols, nullptr};
-    bytes_.resize(static_cast<size_t>(rows * RowBytes(dtype, cols)));
-    const int64_t block = BlockBytes(dtype);
-    for (size_t at = 0; at < bytes_.size(); at += block) FillBlock(random, dtype, &bytes_[at]);
-    stored_.data = bytes_.data();
-  }
+  RandomWeight(DType dtype, int64_t rows, int64_t cols, uint64_t seed)
+      : bytes_(RandomValues(seed).Stored(dtype, rows, cols)),
+        stored_{dtype, rows, cols, bytes_.data()} {}
   const StoredTensor& stored() const { return stored_; }
 
  private:
-  static void Put16(uint8_t* out, uint16_t value) { std::memcpy(out, &value, 2); }
-  static void FillBlock(RandomValues& random, DType dtype, uint8_t* out) {
-    const float value = random.Next(0.1f);
-    if (dtype == DType::kF32) {
-      std::memcpy(out, &value, 4);
-    } else if (dtype == DType::kF16) {
-      Put16(out, FloatToHalf(value));
-    } else if (dtype == DType::kBF16) {
-      uint32_t bits;
-      std::memcpy(&bits, &value, 4);
-      Put16(out, static_cast<uint16_t>(bits >> 16));
-    } else {
-      for (int64_t i = 2; i < BlockBytes(dtype); ++i)
-        out[i] = static_cast<uint8_t>(random.Below(256));
-      Put16(out, FloatToHalf(random.Next(0.01f)));
-      if (dtype == DType::kQ4_1) Put16(out + 2, FloatToHalf(random.Next(0.05f)));
-    }
-  }
-  StoredTensor stored_;
   std::vector<uint8_t> bytes_;
+  StoredTensor stored_;
 };
 
 inline std::unique_ptr<Weight> Prepared(Device& device, const RandomWeight& weight) {
