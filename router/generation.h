@@ -10,6 +10,8 @@
 
 #include "proto/types.pb.h"
 #include "router/api_error.h"
+#include "router/timeline.h"
+#include "router/trace_context.h"
 
 namespace baton::router {
 
@@ -26,7 +28,8 @@ struct Prompt {
 
 struct Generation {
   std::string request_id;  // for logs and the client; never a key: two clients may send the same
-  std::string model;       // empty: the served model
+  TraceContext trace;
+  std::string model;             // empty: the served model
   std::vector<Prompt> prompts;   // at least one
   int32_t n = 1;                 // answers per prompt
   v1::SamplingParams sampling;   // without the seed
@@ -82,6 +85,7 @@ struct Timings {
   double decode_wait_ms = -1;       // from the hand-over to the first decode step
   double first_token_ms = -1;       // at the router, since the request arrived
   double decode_ms = -1;            // at the router, from the first to the last token
+  Timeline timeline;                // all of it, without gaps
 };
 
 // How a request ended.

@@ -89,6 +89,8 @@ const HttpApi::Route HttpApi::kRoutes[] = {
     {"GET", "/ready", &HttpApi::Ready},
     {"GET", "/metrics", &HttpApi::Metrics},
     {"GET", "/version", &HttpApi::Version},
+    {"GET", "/debug/requests", &HttpApi::DebugRequests},
+    {"GET", "/debug/trace", &HttpApi::DebugTrace},
     {"POST", "/tokenize", &HttpApi::Tokenize},
     {"POST", "/detokenize", &HttpApi::Detokenize},
 };
@@ -208,6 +210,14 @@ HttpReply HttpApi::CountTokens(const HttpRequest& request) const {
     return refuse(*error);
   }
   return {.body = absl::StrCat("{\"input_tokens\":", ids.size(), "}")};
+}
+
+HttpReply HttpApi::DebugRequests(const HttpRequest&) const {
+  return {.body = router_.requests.Json()};
+}
+
+HttpReply HttpApi::DebugTrace(const HttpRequest&) const {
+  return {.body = router_.requests.TraceJson()};
 }
 
 HttpReply HttpApi::Version(const HttpRequest&) const {

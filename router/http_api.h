@@ -28,6 +28,8 @@ class HttpApi {
   HttpReply Model(absl::string_view id) const;
   HttpReply Health(const HttpRequest& request) const;
   HttpReply Ready(const HttpRequest& request) const;
+  HttpReply DebugRequests(const HttpRequest& request) const;
+  HttpReply DebugTrace(const HttpRequest& request) const;
   HttpReply Metrics(const HttpRequest& request) const;
   HttpReply Version(const HttpRequest& request) const;
   HttpReply Tokenize(const HttpRequest& request) const;

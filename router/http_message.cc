@@ -57,6 +57,9 @@ std::string HeaderText(const ReplyHead& head, absl::string_view content_type, in
                        const std::vector<std::pair<std::string, std::string>>& headers) {
   std::string out = absl::StrCat("HTTP/1.", head.version % 10, " ", head.status, " ",
                                  Reason(head.status), "\r\ncontent-type: ", content_type, "\r\n");
+  if (!head.trace.trace_id.empty()) {
+    absl::StrAppend(&out, "traceparent: ", Traceparent(head.trace), "\r\n");
+  }
   if (!head.request_id.empty()) absl::StrAppend(&out, "x-request-id: ", head.request_id, "\r\n");
   if (body_bytes >= 0) absl::StrAppend(&out, "content-length: ", body_bytes, "\r\n");
   for (const auto& [name, value] : headers) absl::StrAppend(&out, name, ": ", value, "\r\n");

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "router/api_error.h"
+#include "router/trace_context.h"
 
 namespace baton::router {
 
@@ -39,6 +40,7 @@ struct ReplyHead {
   bool keep_alive = true;
   int version = 11;        // 10 or 11
   std::string request_id;  // empty: left out
+  TraceContext trace;      // without a trace id: left out
 };
 
 // The status line and headers up to the empty line; `body_bytes` < 0: no Content-Length (a stream).

@@ -99,6 +99,7 @@ HttpSession::Awaitable<bool> HttpSession::ServeOne() {
   }
   ApiRequest& generation = std::get<ApiRequest>(parsed);
   generation.generation.request_id = head.request_id;
+  generation.generation.trace = head.trace;
   co_return co_await Generate(std::move(generation), head, arrived);
 }
 
@@ -130,6 +131,7 @@ HttpSession::Awaitable<bool> HttpSession::ReadRequest(Parser& parser, ReplyHead&
   head.request_id = IsValidRequestId(id)
                         ? std::string(id)
                         : absl::StrFormat("req-%016x%016x", router_.rng.Next(), router_.rng.Next());
+  head.trace = StartTrace(View(message["traceparent"]), router_.rng);
   if (error) co_return co_await RefuseRead(error, head);
   head.keep_alive = message.keep_alive() && !router_.admission.draining();
   if (absl::EqualsIgnoreCase(View(message[http::field::expect]), "100-continue") &&

@@ -46,6 +46,13 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
     if (reading_.tools || router.turn_format.reasoning != ReasoningStyle::kNone) {
       reading_.format = &router.turn_format;
     }
+    const auto& metadata = context->client_metadata();
+    const auto traceparent = metadata.find("traceparent");
+    generation.trace =
+        StartTrace(traceparent == metadata.end()
+                       ? absl::string_view()
+                       : absl::string_view(traceparent->second.data(), traceparent->second.size()),
+                   router.rng);
     boost::asio::post(executor_, [this, arrived, generation = std::move(generation)]() mutable {
       if (gone_) return;
       flow_ = RequestFlow::Start(router_, executor_, std::move(generation), arrived, this);

@@ -48,9 +48,12 @@ NodeClient::NodeClient(std::shared_ptr<grpc::Channel> channel, OpenCalls* open_c
 }
 
 template <typename Call, typename Starter>
-std::shared_ptr<Call> NodeClient::Begin(std::shared_ptr<Call> call, absl::Duration timeout,
+std::shared_ptr<Call> NodeClient::Begin(std::shared_ptr<Call> call, const CallOptions& options,
                                         const Starter& start) {
-  call->context().set_deadline(DeadlineIn(timeout));
+  call->context().set_deadline(DeadlineIn(options.timeout));
+  if (!options.traceparent.empty()) {
+    call->context().AddMetadata("traceparent", options.traceparent);
+  }
   bool lost = false;
   {
     MutexLock lock(mutex_);
@@ -71,23 +74,23 @@ std::shared_ptr<Call> NodeClient::Begin(std::shared_ptr<Call> call, absl::Durati
 }
 
 std::shared_ptr<PrefillCall> NodeClient::Run(const v1::PrefillRequest& request,
-                                             absl::Duration timeout, Executor executor,
+                                             const CallOptions& options, Executor executor,
                                              PrefillCall::OnEvent on_event,
                                              PrefillCall::OnEnd on_end) {
   auto call =
       std::make_shared<PrefillCall>(std::move(executor), std::move(on_event), std::move(on_end));
-  return Begin(std::move(call), timeout, [&](PrefillCall* started) {
+  return Begin(std::move(call), options, [&](PrefillCall* started) {
     prefill_->async()->Run(&started->context(), &request, started);
   });
 }
 
 std::shared_ptr<DecodeCall> NodeClient::Generate(const v1::DecodeRequest& request,
-                                                 absl::Duration timeout, Executor executor,
+                                                 const CallOptions& options, Executor executor,
                                                  DecodeCall::OnEvent on_event,
                                                  DecodeCall::OnEnd on_end) {
   auto call =
       std::make_shared<DecodeCall>(std::move(executor), std::move(on_event), std::move(on_end));
-  return Begin(std::move(call), timeout, [&](DecodeCall* started) {
+  return Begin(std::move(call), options, [&](DecodeCall* started) {
     decode_->async()->Generate(&started->context(), &request, started);
   });
 }

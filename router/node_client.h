@@ -57,11 +57,15 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
   // `open_calls` must outlive every call.
   NodeClient(std::shared_ptr<grpc::Channel> channel, OpenCalls* open_calls);
 
-  // Start a call on `executor` with a deadline of `timeout` from now.
-  std::shared_ptr<PrefillCall> Run(const v1::PrefillRequest& request, absl::Duration timeout,
+  struct CallOptions {
+    absl::Duration timeout;   // the call's deadline, from now
+    std::string traceparent;  // W3C trace context; empty: none
+  };
+  // Start a call on `executor`.
+  std::shared_ptr<PrefillCall> Run(const v1::PrefillRequest& request, const CallOptions& options,
                                    Executor executor, PrefillCall::OnEvent on_event,
                                    PrefillCall::OnEnd on_end);
-  std::shared_ptr<DecodeCall> Generate(const v1::DecodeRequest& request, absl::Duration timeout,
+  std::shared_ptr<DecodeCall> Generate(const v1::DecodeRequest& request, const CallOptions& options,
                                        Executor executor, DecodeCall::OnEvent on_event,
                                        DecodeCall::OnEnd on_end);
   // Renews leases. `done` runs on a gRPC thread.
@@ -77,7 +81,7 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
 
  private:
   template <typename Call, typename Starter>
-  std::shared_ptr<Call> Begin(std::shared_ptr<Call> call, absl::Duration timeout,
+  std::shared_ptr<Call> Begin(std::shared_ptr<Call> call, const CallOptions& options,
                               const Starter& start);
 
   std::shared_ptr<grpc::Channel> channel_;

@@ -49,7 +49,14 @@ void AppendTimings(const Timings& timings, std::string* out) {
   for (const auto& [name, milliseconds] : times) {
     if (milliseconds >= 0) absl::StrAppend(out, ",\"", name, "\":", milliseconds);
   }
-  *out += "}";
+  absl::StrAppend(out, ",\"total_ms\":", absl::ToDoubleMilliseconds(timings.timeline.total()),
+                  ",\"phases\":{");
+  for (size_t i = 0; i < kPhases; ++i) {
+    const auto phase = static_cast<Phase>(i);
+    absl::StrAppend(out, i == 0 ? "\"" : ",\"", PhaseName(phase),
+                    "_ms\":", absl::ToDoubleMilliseconds(timings.timeline.spent(phase)));
+  }
+  *out += "}}";
 }
 
 template <typename Ids>

@@ -46,6 +46,8 @@ RequestFlow::RequestFlow(RouterContext& router, Executor executor, Generation ge
       executor_(std::move(executor)),
       generation_(std::move(generation)),
       arrived_(arrived),
+      timeline_(arrived),
+      record_(router.requests.Start(generation_.request_id, generation_.trace, arrived)),
       sink_(sink) {}
 
 RequestFlow::~RequestFlow() { Cancel(); }
@@ -63,6 +65,7 @@ void RequestFlow::Begin() {
   if (!generation_.model.empty() && generation_.model != router_.model_id) {
     return Done(UnknownModel(generation_.model));
   }
+  timeline_.Add(Phase::kAdmit, router_.clock.Now());
   if (auto error = router_.admission.CheckServing()) return Done(std::move(error));
   const std::string missing = router_.cluster.snapshot()->Missing(router_.NeedsPrefillNodes());
   if (!missing.empty()) return Done(NotReady(missing));
@@ -117,6 +120,7 @@ RequestFlow::Encoded RequestFlow::Encode(const RouterContext& router,
 }
 
 void RequestFlow::OnEncoded(Encoded encoded) {
+  timeline_.Add(Phase::kTokenise, router_.clock.Now());
   if (encoded.error) return Done(std::move(encoded.error));
   if (auto error = MakeSequences(std::move(encoded))) return Done(std::move(error));
   TakePlace();
@@ -185,7 +189,10 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
     spec.stop_strings = generation_.stop_strings;
     spec.include_stop = generation_.include_stop;
     spec.skip_special_tokens = generation_.skip_special_tokens;
+    spec.traceparent = generation_.trace.trace_id.empty() ? "" : Traceparent(generation_.trace);
     spec.arrived = arrived_;
+    spec.timeline = timeline_;
+    spec.record = record_;
     spec.deadline = arrived_ + absl::Milliseconds(router_.config.request_timeout_ms());
     for (int32_t answer = 0; answer < generation_.n; ++answer) {
       spec.choice = static_cast<int32_t>(specs_.size());
@@ -194,6 +201,7 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
       specs_.emplace(spec.choice, spec);
     }
   }
+  record_->SetPromptTokens(usage_.prompt_tokens);
   return std::nullopt;
 }
 
@@ -203,6 +211,8 @@ void RequestFlow::StartSome() {
   while (sink_ != nullptr && !pending_.empty() && active_.size() < kMaxActive) {
     const int32_t choice = pending_.front();
     pending_.pop_front();
+    // The wait for a turn is part of being admitted.
+    specs_.at(choice).timeline.Add(Phase::kAdmit, router_.clock.Now());
     auto flow = std::make_shared<SequenceFlow>(router_, executor_, specs_.at(choice), this);
     active_.emplace(choice, flow);
     flow->Start();
@@ -240,6 +250,7 @@ void RequestFlow::Done(std::optional<ApiError> error) {
   if (sink == nullptr) return;
   Count(error);
   Log(error);
+  router_.requests.Finish(record_, error ? error->code : "ok");
   sink->OnDone({std::move(error), usage_, last_end_.timings});
 }
 
@@ -247,6 +258,7 @@ void RequestFlow::Cancel() {
   if (std::exchange(sink_, nullptr) == nullptr) return;
   for (const auto& [choice, flow] : std::exchange(active_, {})) flow->Cancel();
   pending_.clear();
+  router_.requests.Finish(record_, "cancelled");
   router_.metrics.requests[static_cast<size_t>(RequestResult::kAbort)].Add();
   router_.metrics.end_to_end.Observe(absl::ToDoubleSeconds(router_.clock.Now() - arrived_));
   spdlog::info("request {} outcome=cancelled prompt_tokens={} output_tokens={} total_ms={:.1f}",

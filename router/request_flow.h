@@ -66,6 +66,8 @@ class RequestFlow final : public SequenceListener,
   Executor executor_;
   const Generation generation_;
   const absl::Time arrived_;
+  Timeline timeline_;  // up to where the sequences' own begin
+  std::shared_ptr<RequestRecord> record_;
   GenerationSink* sink_;
   Admission::Slot slot_;
 

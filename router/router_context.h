@@ -17,6 +17,8 @@
 #include "router/cluster_view.h"
 #include "router/event_loops.h"
 #include "router/lease_renewer.h"
+#include "router/request_log.h"
+#include "router/retry_budget.h"
 #include "router/router_metrics.h"
 #include "router/scheduler.h"
 
@@ -40,6 +42,8 @@ struct RouterContext {
   const Clock& clock;
   GrammarCheck& grammars;
   const TurnFormat& turn_format;  // how the model writes reasoning and calls
+  RequestLog& requests;
+  RetryBudget retry_budget;
   std::atomic<uint64_t> turn{0};  // grows with each pick
 
   // Whether nothing can be served without a prefill node.

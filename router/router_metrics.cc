@@ -175,6 +175,10 @@ void RouterMetrics::WriteScalars(const ClusterSnapshot& cluster, absl::string_vi
                "Attempts on another node, by the role that failed");
   text->Sample({{"role", "prefill"}}, static_cast<double>(prefill_retries.value()));
   text->Sample({{"role", "decode"}}, static_cast<double>(decode_retries.value()));
+  text->Family("baton_traces_total", "counter",
+               "Ended requests whose spans went to otlp_endpoint, and those whose spans did not");
+  text->Sample({{"result", "exported"}}, static_cast<double>(traces_exported.value()));
+  text->Sample({{"result", "dropped"}}, static_cast<double>(traces_dropped.value()));
 }
 
 std::string RouterMetrics::Exposition(const ClusterSnapshot& cluster,

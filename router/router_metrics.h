@@ -51,6 +51,9 @@ struct RouterMetrics {
   std::array<Counter, kRequestResults> requests;
   Counter prefill_retries;
   Counter decode_retries;
+  // Requests whose spans went to otlp_endpoint, and those whose spans did not.
+  Counter traces_exported;
+  Counter traces_dropped;
   std::array<Counter, kPlaceReasons> placements;  // by PlaceReason
   // Sequences before and after their first token.
   std::atomic<int64_t> waiting{0};

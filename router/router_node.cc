@@ -99,6 +99,13 @@ void RouterNode::MakeCluster() {
 }
 
 absl::Status RouterNode::Listen(const HttpLimits& limits) {
+  if (!config_.otlp_endpoint().empty()) {
+    BATON_ASSIGN_OR_RETURN(
+        spans_, SpanExporter::Start(config_.otlp_endpoint(),
+                                    {metrics_.traces_exported, metrics_.traces_dropped}));
+    requests_.SetOnEnded(
+        [this](std::shared_ptr<const RequestRecord> record) { spans_->Export(std::move(record)); });
+  }
   MakeCluster();
   loops_ = std::make_unique<EventLoops>(config_.http_threads());
   leases_ = std::make_shared<LeaseRenewer>(loops_->first(),
@@ -123,7 +130,8 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
                                    .rng = rng_,
                                    .clock = SystemClock::Get(),
                                    .grammars = *grammars_,
-                                   .turn_format = turn_format_});
+                                   .turn_format = turn_format_,
+                                   .requests = requests_});
   api_ = std::make_unique<HttpApi>(*context_);
   inference_ = std::make_unique<InferenceService>(*context_);
   registry_ = std::make_unique<RegistryService>(*cluster_);

@@ -15,6 +15,7 @@
 #include "router/inference_service.h"
 #include "router/registry_service.h"
 #include "router/router_context.h"
+#include "router/span_exporter.h"
 #include "server/grpc_server.h"
 
 namespace baton::router {
@@ -62,6 +63,8 @@ class RouterNode {
   OpenCalls open_calls_;
   RouterMetrics metrics_;
   CacheIndex caches_;
+  RequestLog requests_{SystemClock::Get()};
+  std::unique_ptr<SpanExporter> spans_;  // null: no otlp_endpoint
   Admission admission_;
   std::unique_ptr<ClusterView> cluster_;
   // Everything that the loops run refers to what stands above, so that they go first.

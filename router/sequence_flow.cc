@@ -1,5 +1,6 @@
 // The attempts: what becomes of calls, failures, the end. Where an attempt runs is in
-// sequence_placement.cc, what happens to tokens in sequence_tokens.cc.
+// sequence_placement.cc, whether there is another one in sequence_retry.cc, what happens to tokens
+// in sequence_tokens.cc.
 #include "router/sequence_flow.h"
 
 #include <spdlog/spdlog.h>
@@ -20,6 +21,8 @@ SequenceFlow::SequenceFlow(RouterContext& router, Executor executor, SequenceSpe
       text_(router.tokenizer, {spec_.stop_strings, spec_.include_stop}, spec_.skip_special_tokens,
             spec_.stop.min_tokens()),
       retry_timer_(executor_) {
+  timings_.timeline = spec_.timeline;
+  router_.retry_budget.SequenceStarted();
   router_.metrics.waiting.fetch_add(1);
 }
 
@@ -49,24 +52,6 @@ void SequenceFlow::OnPrefillEnd(const absl::Status& status) {
   }
 }
 
-bool SequenceFlow::MayRetry(const absl::Status& status) {
-  if (status.code() == absl::StatusCode::kResourceExhausted) {
-    saw_full_ = true;
-    return true;
-  }
-  if (status.code() == absl::StatusCode::kInvalidArgument) return false;
-  if (router_.clock.Now() >= spec_.deadline) return false;
-  if (output_.size() > output_at_failure_) {
-    failures_in_a_row_ = 0;
-    waiting_since_ = absl::InfiniteFuture();
-  }
-  output_at_failure_ = output_.size();
-  ++retries_;
-  // Who waits for nodes is bounded by time.
-  return waiting_since_ != absl::InfiniteFuture() ||
-         ++failures_in_a_row_ <= router_.config.retries();
-}
-
 void SequenceFlow::DecodeFailed(const absl::Status& status) {
   spdlog::warn("request {}: decode on {} failed: {}", spec_.request_id,
                decode_node_->hello.node_id(), status.ToString());
@@ -74,7 +59,7 @@ void SequenceFlow::DecodeFailed(const absl::Status& status) {
   tried_.insert(decode_node_->client);
   DropDecode();
   DropPrefill();
-  if (!MayRetry(status)) return Fail(*last_error_);
+  if (!MayRetry(status, decode_node_->client)) return Fail(*last_error_);
   router_.metrics.decode_retries.Add();
   Attempt();
 }
@@ -89,7 +74,7 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   const bool lease_lost = status.code() == absl::StatusCode::kNotFound ||
                           status.code() == absl::StatusCode::kFailedPrecondition;
   const bool decodes = TokensLeft() > 1;
-  if (!MayRetry(status)) return Fail(*last_error_);
+  if (!MayRetry(status, prefill_node_->client)) return Fail(*last_error_);
   router_.metrics.prefill_retries.Add();
   if (decodes && lease_lost) {
     // A lease that ran out may be had anew; a node that restarted or differs is another matter.
@@ -102,45 +87,16 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   // The lease stays; the new epoch shuts the frames of the old prefill node out. Tokens that come
   // twice are dropped by their index.
   const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
+  if (!HasBudget(*cluster)) {
+    DropDecode();
+    return Attempt();
+  }
   if (!PlacePrefillAgain(*cluster)) {
     DropDecode();
     return FailForLackOfNodes(*cluster, "prefill node");
   }
   ticket_.set_epoch(ticket_.epoch() + 1);
   StartPrefill();
-}
-
-bool SequenceFlow::WaitForNodes(const ClusterSnapshot& cluster) {
-  // Who has neither begun nor lost a node learns at once that there is none.
-  const bool lost_a_node = last_error_.has_value() && (!saw_full_ || !output_.empty());
-  if (!lost_a_node || cluster.ended) return false;
-  const absl::Time now = router_.clock.Now();
-  waiting_since_ = std::min(waiting_since_, now);
-  const absl::Duration waited = now - waiting_since_;
-  const absl::Duration limit = absl::Milliseconds(router_.config.failover_wait_ms());
-  if (waited >= limit || now >= spec_.deadline) return false;
-  tried_.clear();  // who failed once may do it now
-  // Ever longer pauses, so that a node that keeps failing is not asked a hundred times.
-  const absl::Duration pause = std::clamp(waited / 2, absl::Milliseconds(50), absl::Seconds(1));
-  retry_timer_.expires_after(absl::ToChronoMilliseconds(pause));
-  retry_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
-    if (!error && !self->ended_) self->Attempt();
-  });
-  return true;
-}
-
-void SequenceFlow::FailForLackOfNodes(const ClusterSnapshot& cluster, absl::string_view role) {
-  if (WaitForNodes(cluster)) return;
-  // Copies: what is there already says more than "nobody is left".
-  if (saw_full_ && output_.empty())
-    return Fail(Full(absl::StrCat("Every ", role, " is full.")), true);
-  if (last_error_) return Fail(*last_error_);
-  const std::string missing = cluster.Missing(router_.NeedsPrefillNodes());
-  if (!missing.empty()) return Fail(NotReady(missing));
-  Fail(InvalidParam("prompt",
-                    absl::StrCat("The prompt has ", spec_.prompt->size(), " tokens; no ", role,
-                                 " of this cluster has room for as many."),
-                    "context_length_exceeded"));
 }
 
 void SequenceFlow::Fail(ApiError error, bool full) {
@@ -169,6 +125,9 @@ void SequenceFlow::End(SequenceEnd end) {
   if (!natural || (!handed_over && prefill_node_)) DropDecode();
   ReleaseLease();
   ReleasePrefillWork();
+  const Phase waited_for = output_.empty() ? Phase::kQueuePrefill : Phase::kDecode;
+  timings_.timeline.Add(end.error ? waited_for : Phase::kStream, router_.clock.Now());
+  Note(end.error ? "error" : end.finish == v1::FINISH_REASON_LENGTH ? "length" : "stop");
   end.choice = spec_.choice;
   end.output_tokens = static_cast<int32_t>(output_.size());
   end.cached_tokens = cached_tokens_;
@@ -193,6 +152,7 @@ void SequenceFlow::Cancel() {
   if (!ended_) {
     ended_ = true;
     (output_.empty() ? router_.metrics.waiting : router_.metrics.running).fetch_sub(1);
+    Note("cancelled");
   }
   retry_timer_.cancel();
   DropDecode();

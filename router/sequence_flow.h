@@ -36,6 +36,9 @@ struct SequenceSpec {
   bool skip_special_tokens = true;
   absl::Time arrived;  // of the request, as all times on RouterContext::clock
   absl::Time deadline;
+  std::string traceparent;                // for the calls to nodes; may be empty
+  Timeline timeline;                      // what has passed since `arrived`
+  std::shared_ptr<RequestRecord> record;  // told of what happens; may be null
 };
 
 // How a sequence went.
@@ -103,14 +106,22 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   void OnPrefillEnd(const absl::Status& status);
   void DecodeFailed(const absl::Status& status);
   void PrefillFailed(const absl::Status& status);
-  // Whether another node may be tried after `status`; counts the attempt.
-  bool MayRetry(const absl::Status& status);
+  // Whether another node may be tried after `failed` ended a call with `status`; counts the
+  // failure.
+  bool MayRetry(const absl::Status& status, const std::shared_ptr<NodeClient>& failed);
+  // Whether the router as a whole may try again after the latest failure; takes from its budget.
+  bool HasBudget(const ClusterSnapshot& cluster);
 
   void Accept(const v1::Token& token, absl::Time received);
   void Deliver(const v1::Token& token, absl::Time received);
   void FinishAsNodeSays(v1::FinishReason reason);
   bool EndsSequence(int32_t id) const;
   void ObserveToken(absl::Time now);
+  // The time up to a token that has just come from a node goes to the phases that led to it.
+  void AttributeFirstToken(double prefill_seconds, absl::Time received);
+  void AttributeTokens(const v1::DecodeTokens& tokens, absl::Time received);
+  // Tells the record where the sequence is.
+  void Note(absl::string_view state) const;
   // What a prefill on `node` took, as it measured it.
   void ObservePrefill(const Node& node, double queue_seconds, double prefill_seconds,
                       int64_t cached_tokens, absl::Time received);
@@ -159,6 +170,8 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   int32_t failures_in_a_row_ = 0;  // without a token between them
   size_t output_at_failure_ = 0;
   bool saw_full_ = false;
+  absl::Time last_failure_;
+  std::shared_ptr<NodeClient> failed_;  // by whose failure the next attempt is needed
   boost::asio::steady_timer retry_timer_;
   absl::Time waiting_since_ = absl::InfiniteFuture();  // for a node to take the rest
   std::optional<ApiError> last_error_;
@@ -168,6 +181,7 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   std::optional<v1::DecodeFinished> decode_finished_;
   int32_t cached_tokens_ = 0;
   Timings timings_;
+  double prefilled_here_seconds_ = -1;  // of this attempt's decode node; negative: it did not
   absl::Duration first_token_;
   absl::Time first_token_at_;
   absl::Time last_token_;

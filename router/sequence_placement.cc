@@ -29,8 +29,14 @@ void SequenceFlow::Attempt() {
   resumed_ = static_cast<int32_t>(output_.size());
   early_.clear();
   decode_finished_.reset();
+  prefilled_here_seconds_ = -1;
   const std::shared_ptr<const ClusterSnapshot> cluster = router_.cluster.snapshot();
+  if (!HasBudget(*cluster)) {
+    if (!WaitForNodes(*cluster)) Fail(*last_error_);
+    return;
+  }
   if (!Place(*cluster)) return;
+  Note("running");
   if (decode_node_) {
     StartDecode();
   } else {
@@ -158,7 +164,7 @@ void SequenceFlow::StartDecode() {
   decode_counted_ = true;
   auto self = shared_from_this();
   decode_ = decode_node_->client->Generate(
-      request, Remaining(), executor_,
+      request, {Remaining(), spec_.traceparent}, executor_,
       [self](v1::DecodeEvent event, absl::Time received) {
         self->OnDecodeEvent(std::move(event), received);
       },
@@ -188,9 +194,10 @@ void SequenceFlow::StartPrefill() {
     peer->set_blocks(
         static_cast<int32_t>(peer_tokens_ / prefill_node_->hello.layout().block_tokens()));
   }
+  Note("running");
   auto self = shared_from_this();
   prefill_ = prefill_node_->client->Run(
-      request, Remaining(), executor_,
+      request, {Remaining(), spec_.traceparent}, executor_,
       [self](v1::PrefillEvent event, absl::Time received) {
         self->OnPrefillEvent(std::move(event), received);
       },

@@ -31,6 +31,7 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       ReleaseLease();
       if (timings_.decode_wait_ms < 0)
         timings_.decode_wait_ms = 1e3 * event.tokens().wait_seconds();
+      AttributeTokens(event.tokens(), received);
       for (const v1::Token& token : event.tokens().tokens()) {
         if (!ended_) Accept(token, received);
       }
@@ -44,6 +45,7 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       }
       break;
     case v1::DecodeEvent::kPrefilled:
+      prefilled_here_seconds_ = event.prefilled().prefill_seconds();
       ReleasePrefillWork();
       ObservePrefill(*decode_node_, event.prefilled().queue_seconds(),
                      event.prefilled().prefill_seconds(), event.prefilled().cached_tokens(),
@@ -72,6 +74,7 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   ReleasePrefillWork();
   ObservePrefill(*prefill_node_, first.queue_seconds(), first.prefill_seconds(),
                  first.cached_tokens(), received);
+  AttributeFirstToken(first.prefill_seconds(), received);
   Accept(first.token(), received);
   if (ended_) return;
   if (first.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
@@ -144,7 +147,10 @@ void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
   const v1::FinishReason finish = delta.finish;
   ObserveToken(router_.clock.Now());
   listener_->OnSequenceDelta(std::move(delta), 1);
-  router_.metrics.relay.Observe(absl::ToDoubleSeconds(router_.clock.Now() - received));
+  const absl::Time relayed = router_.clock.Now();
+  router_.metrics.relay.Observe(absl::ToDoubleSeconds(relayed - received));
+  timings_.timeline.Add(Phase::kStream, relayed);
+  Note("running");
   if (finish != v1::FINISH_REASON_UNSPECIFIED) Finish(finish);
 }
 
