@@ -210,7 +210,7 @@ class DrainTest(unittest.TestCase):
         cluster = Cluster(decode_flags=SCALAR)
         result = {}
         client = threading.Thread(target=lambda: result.update(
-            collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": int(3000 / SLOWNESS)})))
+            collect(cluster.http, "/v1/completions", {**SHORT, "max_tokens": int(1000 / SLOWNESS)})))
         client.start()
         wait_until(lambda: cluster.blocks("d0").get("used", 0) > 0, 10, "a running stream")
         cluster.stop()
