@@ -34,7 +34,7 @@ bool ReadInteger(const Json& value, int64_t min, int64_t max, int64_t* out) {
     *out = value.get<int64_t>();
   } else if (value.is_number_float()) {
     const double number = value.get<double>();
-    if (!(number >= -kTwoTo63 && number < kTwoTo63) || number != std::floor(number)) return false;
+    if (!(number > -kTwoTo63 && number < kTwoTo63) || number != std::floor(number)) return false;
     *out = static_cast<int64_t>(number);
   } else {
     return false;

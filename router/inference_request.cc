@@ -111,8 +111,8 @@ void ReadStop(const v1::GenerateRequest& request, int32_t vocab_size, Check& che
     return check.Fail("stop", absl::StrCat("has more than ", kMaxStops, " entries."));
   }
   for (const std::string& text : request.stop()) {
-    if (text.empty() || text.size() > kMaxStopBytes) {
-      check.Fail("stop", absl::StrCat("must hold strings of 1 to ", kMaxStopBytes, " bytes."));
+    if (text.empty() || CodePoints(text) > kMaxStopChars) {
+      check.Fail("stop", absl::StrCat("must hold strings of 1 to ", kMaxStopChars, " characters."));
     }
     generation->stop_strings.push_back(text);
   }

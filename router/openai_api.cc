@@ -37,9 +37,9 @@ void ReadStop(FieldReader& fields, Generation* generation) {
     return fields.Fail("stop", "must be a string or a list of strings.");
   }
   for (const std::string& text : generation->stop_strings) {
-    if (text.empty() || text.size() > kMaxStopBytes) {
-      return fields.Fail("stop", absl::StrCat("must hold strings of 1 to ", kMaxStopBytes,
-                                              " bytes, one has ", text.size(), "."));
+    if (text.empty() || CodePoints(text) > kMaxStopChars) {
+      return fields.Fail("stop", absl::StrCat("must hold strings of 1 to ", kMaxStopChars,
+                                              " characters, one has ", CodePoints(text), "."));
     }
   }
 }
@@ -102,9 +102,9 @@ void ReadTokenChoice(FieldReader& fields, int32_t vocab_size, Generation* genera
                        absl::StrCat("must be a list of at most ", kMaxBadWords, " strings."));
   }
   for (const Json& word : *words) {
-    if (!word.is_string() || word.get_ref<const std::string&>().size() > kMaxStopBytes) {
-      return fields.Fail("bad_words",
-                         absl::StrCat("must hold strings of at most ", kMaxStopBytes, " bytes."));
+    if (!word.is_string() || CodePoints(word.get_ref<const std::string&>()) > kMaxStopChars) {
+      return fields.Fail("bad_words", absl::StrCat("must hold strings of at most ", kMaxStopChars,
+                                                   " characters."));
     }
     generation->bad_words.push_back(word.get<std::string>());
   }

@@ -16,7 +16,7 @@ namespace baton::router {
 inline constexpr int32_t kMaxChoices = 8;
 inline constexpr size_t kMaxPrompts = 256;
 inline constexpr size_t kMaxStops = 16;
-inline constexpr size_t kMaxStopBytes = 1024;
+inline constexpr int64_t kMaxStopChars = 1024;
 inline constexpr size_t kMaxStopTokenIds = 1024;
 inline constexpr size_t kMaxLogitBiases = 1024;
 inline constexpr size_t kMaxBadWords = 1024;

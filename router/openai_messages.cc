@@ -88,14 +88,15 @@ std::optional<ApiError> ReadMessage(const Json& message, const std::string& wher
     return InvalidParam(where + ".content", absl::StrCat("'", where, ".content' is required."));
   }
   *out = Json{{"role", name}, {"content", text}};
-  for (const char* key : {"name", "tool_call_id"}) {
-    if (message.contains(key) && message[key].is_string()) (*out)[key] = message[key];
-  }
-  // Both names of what the model thought; templates know the first.
-  for (const char* key : {"reasoning", "reasoning_content"}) {
-    if (message.contains(key) && message[key].is_string()) {
-      (*out)["reasoning_content"] = message[key];
+  // Both names of what the model thought; templates know the second.
+  for (const char* key : {"name", "tool_call_id", "reasoning", "reasoning_content"}) {
+    const auto value = message.find(key);
+    if (value == message.end() || value->is_null()) continue;
+    const std::string at = absl::StrCat(where, ".", key);
+    if (!value->is_string()) {
+      return InvalidParam(at, absl::StrCat("'", at, "' must be a string."));
     }
+    (*out)[absl::string_view(key) == "reasoning" ? "reasoning_content" : key] = *value;
   }
   if (!calls) return std::nullopt;
   (*out)["tool_calls"] = message["tool_calls"];

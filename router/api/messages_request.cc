@@ -12,42 +12,55 @@ ApiError BadField(const std::string& where, absl::string_view message) {
   return InvalidParam(where, absl::StrCat("'", where, "' ", message));
 }
 
-std::string BlockText(const Json& block, const char* member) {
+// Appends the string that `member` of a block is.
+std::optional<ApiError> ReadText(const Json& block, const std::string& where, const char* member,
+                                 std::string* text) {
   const Json value = block.value(member, Json());
-  return value.is_string() ? value.get<std::string>() : "";
+  if (!value.is_string()) return BadField(absl::StrCat(where, ".", member), "must be a string.");
+  *text += value.get<std::string>();
+  return std::nullopt;
 }
 
-std::optional<ApiError> AddUserBlock(const Json& block, const std::string& where, std::string* text,
-                                     ChatBody* chat) {
+// `text` stays absent where no block is of type text.
+std::optional<ApiError> AddUserBlock(const Json& block, const std::string& where,
+                                     std::optional<std::string>* text, ChatBody* chat) {
   const Json type = block.value("type", Json());
   if (type == "text") {
-    *text += BlockText(block, "text");
-    return std::nullopt;
+    if (!*text) text->emplace();
+    return ReadText(block, where, "text", &**text);
   }
   if (type != "tool_result") {
     return BadField(where, "must be of type text or tool_result: this model takes nothing else.");
   }
-  std::string answer;
+  std::string answer, call_id;
+  if (auto error = ReadText(block, where, "tool_use_id", &call_id)) return error;
   const Json content = block.value("content", Json());
   if (!content.is_null()) {
     if (auto error = ReadParts(content, where + ".content", {"text"}, &answer)) return error;
   }
   if (block.value("is_error", Json()) == true) answer = "Error: " + answer;
-  chat->AddToolAnswer(BlockText(block, "tool_use_id"), answer);
+  chat->AddToolAnswer(call_id, answer);
   return std::nullopt;
 }
 
 std::optional<ApiError> AddAssistantBlock(const Json& block, const std::string& where,
                                           ChatBody* chat) {
   const Json type = block.value("type", Json());
+  std::string text;
   if (type == "text") {
-    chat->AddAssistant(BlockText(block, "text"));
+    if (auto error = ReadText(block, where, "text", &text)) return error;
+    chat->AddAssistant(text);
   } else if (type == "thinking") {
-    chat->AddReasoning(BlockText(block, "thinking"));
+    if (auto error = ReadText(block, where, "thinking", &text)) return error;
+    chat->AddReasoning(text);
   } else if (type == "tool_use") {
-    const std::string name = BlockText(block, "name");
-    if (name.empty()) return BadField(where + ".name", "must be a string that is not empty.");
-    chat->AddCall(BlockText(block, "id"), name, block.value("input", Json::object()).dump());
+    std::string id;
+    if (auto error = ReadText(block, where, "id", &id)) return error;
+    if (auto error = ReadText(block, where, "name", &text)) return error;
+    if (text.empty()) return BadField(where + ".name", "must not be empty.");
+    const Json input = block.value("input", Json::object());
+    if (!input.is_object()) return BadField(where + ".input", "must be an object.");
+    chat->AddCall(id, text, input.dump());
   } else if (type != "redacted_thinking") {
     return BadField(where, "must be of type text, thinking or tool_use.");
   }
@@ -74,8 +87,12 @@ std::optional<ApiError> AddOneMessage(const Json& message, const std::string& wh
     role == "user" ? chat->AddUser(text) : chat->AddAssistant(text);
     return std::nullopt;
   }
-  if (!content.is_array()) return BadField(at, "must be a string or a list of blocks.");
-  std::string text;
+  if (!content.is_array() || content.empty()) {
+    return BadField(at, "must be a string or a list of at least one block.");
+  }
+  // Its turn is there also where none of its blocks is shown.
+  if (role == "assistant") chat->AddAssistant("");
+  std::optional<std::string> text;
   for (size_t i = 0; i < content.size(); ++i) {
     const std::string block_at = absl::StrCat(at, "[", i, "]");
     if (!content[i].is_object()) return BadField(block_at, "must be an object.");
@@ -83,7 +100,7 @@ std::optional<ApiError> AddOneMessage(const Json& message, const std::string& wh
                                 : AddAssistantBlock(content[i], block_at, chat);
     if (error) return error;
   }
-  if (role == "user" && !text.empty()) chat->AddUser(text);
+  if (text) chat->AddUser(*text);
   return std::nullopt;
 }
 
@@ -117,12 +134,19 @@ std::optional<ApiError> AddMessageTools(FieldReader& fields, ChatBody* chat) {
       const Json& tool = (*tools)[i];
       const std::string where = absl::StrCat("tools[", i, "]");
       if (!tool.is_object()) return BadField(where, "must be an object.");
-      if (!tool.contains("input_schema")) continue;
+      if (!tool.contains("input_schema")) {
+        // Tools that Anthropic runs itself are told by their type.
+        const Json type = tool.value("type", Json());
+        if (type.is_string() && type != "custom") continue;
+      }
+      if (!tool.value("input_schema", Json()).is_object()) {
+        return BadField(where + ".input_schema", "must be a JSON schema.");
+      }
       Json function = {{"name", tool.value("name", Json())}, {"parameters", tool["input_schema"]}};
       for (const char* member : {"description", "strict"}) {
         if (tool.contains(member)) function[member] = tool[member];
       }
-      if (auto error = CheckFunction(function, where)) return error;
+      if (auto error = CheckFunction(function, where, "input_schema")) return error;
       chat->AddTool(function);
     }
   }
@@ -187,14 +211,18 @@ std::optional<ApiError> ParseMessagesRequest(const Json& body, int32_t vocab_siz
   fields.Take(AddMessageTools(fields, &chat));
   fields.Take(AddOutputFormat(fields, &chat));
   fields.Take(AddThinking(fields, &chat));
+  const Json* metadata = fields.Raw("metadata");
+  if (metadata != nullptr && !metadata->is_object()) fields.Fail("metadata", "must be an object.");
   const auto max_tokens = fields.Integer("max_tokens", 1, INT32_MAX);
   if (max_tokens) {
     chat.Set("max_tokens", *max_tokens);
   } else if (!count) {
     fields.Fail("max_tokens", "is required.");
   }
+  const Json* stops = fields.Raw("stop_sequences");
+  if (stops != nullptr && !stops->is_array()) fields.Fail("stop_sequences", "must be a list.");
   if (fields.error()) return fields.error();
-  if (const Json* stops = fields.Raw("stop_sequences")) chat.Set("stop", *stops);
+  if (stops != nullptr) chat.Set("stop", *stops);
   chat.Copy(body, {"model", "stream", "temperature", "top_p", "top_k", "seed", "ignore_eos",
                    "min_tokens", "priority", "cache_salt"});
   if (auto error = ParseChatRequest(chat.Take(), vocab_size, request)) {

@@ -41,7 +41,9 @@ std::optional<ApiError> AddMessageItem(const Json& item, const std::string& wher
 
 std::optional<ApiError> AddItem(const Json& item, const std::string& where, ChatBody* chat) {
   if (!item.is_object()) return BadItem(where, "must be an object.");
-  const Json type = item.value("type", Json("message"));
+  Json type = item.value("type", Json());
+  if (type.is_null()) type = "message";
+  if (!type.is_string()) return BadItem(where + ".type", "must be a string.");
   if (type == "message") return AddMessageItem(item, where, chat);
   if (type == "function_call") {
     const std::string name = ItemText(item, "name");
@@ -105,11 +107,14 @@ std::optional<ApiError> AddFunctions(FieldReader& fields, ChatBody* chat) {
     if (!tools->is_array()) return BadItem("tools", "must be a list.");
     for (size_t i = 0; i < tools->size(); ++i) {
       const Json& tool = (*tools)[i];
-      if (!tool.is_object()) return BadItem(absl::StrCat("tools[", i, "]"), "must be an object.");
-      if (tool.value("type", Json()) != "function") continue;
+      const std::string where = absl::StrCat("tools[", i, "]");
+      if (!tool.is_object()) return BadItem(where, "must be an object.");
+      const Json type = tool.value("type", Json());
+      if (!type.is_string()) return BadItem(where + ".type", "must be a string.");
+      if (type != "function") continue;
       Json function = tool;
       function.erase("type");
-      if (auto error = CheckFunction(function, absl::StrCat("tools[", i, "]"))) return error;
+      if (auto error = CheckFunction(function, where)) return error;
       chat->AddTool(function);
     }
   }
@@ -216,6 +221,7 @@ std::optional<ApiError> ParseResponsesRequest(const Json& body, int32_t vocab_si
   if (fields.Integer("top_logprobs", 0, kMaxTopLogprobs).value_or(0) > 0) {
     fields.Fail("top_logprobs", "is not supported here; /v1/chat/completions has it.");
   }
+  fields.Boolean("store");  // nothing is stored either way
   if (fields.error()) return fields.error();
   chat.Copy(body, {"model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "seed",
                    "top_k", "min_p", "repetition_penalty", "ignore_eos", "min_tokens", "priority",

@@ -115,8 +115,9 @@ bool ToolOffer::enforced() const {
          });
 }
 
-std::optional<ApiError> CheckFunction(const Json& function, const std::string& where) {
-  const auto refuse = [&](const char* member, absl::string_view message) {
+std::optional<ApiError> CheckFunction(const Json& function, const std::string& where,
+                                      const std::string& schema) {
+  const auto refuse = [&](const std::string& member, absl::string_view message) {
     const std::string field = absl::StrCat(where, member);
     return InvalidParam(field, absl::StrCat("'", field, "' ", message));
   };
@@ -131,7 +132,11 @@ std::optional<ApiError> CheckFunction(const Json& function, const std::string& w
   }
   const auto parameters = function.find("parameters");
   if (parameters != function.end() && !parameters->is_null() && !parameters->is_object()) {
-    return refuse(".parameters", "must be a JSON schema.");
+    return refuse("." + schema, "must be a JSON schema.");
+  }
+  if (parameters != function.end() && parameters->is_object() && parameters->contains("type") &&
+      (*parameters)["type"] != "object") {
+    return refuse("." + schema + ".type", "must be 'object': arguments have names.");
   }
   const auto strict = function.find("strict");
   if (strict != function.end() && !strict->is_null() && !strict->is_boolean()) {

@@ -32,8 +32,10 @@ struct ToolOffer {
 // the field.
 ToolOffer ReadTools(FieldReader& fields);
 
-// Checks one function: its name, its schema. `where` is its field ("tools[0].function").
-std::optional<ApiError> CheckFunction(const Json& function, const std::string& where);
+// Checks one function: its name, its schema. `where` is its field ("tools[0].function"), `schema`
+// what the client calls the member `parameters`.
+std::optional<ApiError> CheckFunction(const Json& function, const std::string& where,
+                                      const std::string& schema = "parameters");
 
 // Puts the tools into the generation's chat prompt: as the variable `tools` where the template
 // shows them, otherwise in words in the system message. Calls in the history take the form that the

@@ -138,7 +138,9 @@ TEST_F(DialectsTest, WrongToolsAreRefusedByName) {
                          "tool_choice":"some")"},
       {"parallel_tool_calls", R"("parallel_tool_calls":1)"},
       {"tools", R"("tools":[{"type":"function","function":{"name":"a","strict":true,
-                    "parameters":{"type":"oops"}}}])"},
+                    "parameters":{"type":"object","properties":{"a":{"type":"oops"}}}}}])"},
+      {"tools[0].function.parameters.type",
+       R"("tools":[{"type":"function","function":{"name":"a","parameters":{"type":"string"}}}])"},
       {"tool_choice", R"("tools":[{"type":"function","function":{"name":"a"}}],
                          "tool_choice":"required","response_format":{"type":"json_object"})"}};
   for (const auto& [param, fields] : cases) {
@@ -223,6 +225,9 @@ TEST_F(DialectsTest, WhatAResponseCannotDoIsRefusedByName) {
       {"input[0].role", R"({"input":[{"role":"robot","content":"x"}]})"},
       {"input[0].content[0]", R"({"input":[{"role":"user","content":[{"type":"input_image"}]}]})"},
       {"input[0]", R"({"input":[{"type":"item_reference","id":"x"}]})"},
+      {"input[0].type", R"({"input":[{"type":1,"role":"user","content":"x"}]})"},
+      {"tools[0].type", R"({"input":"x","tools":[{"type":{},"name":"a"}]})"},
+      {"store", R"({"input":"x","store":1})"},
       {"previous_response_id", R"({"input":"x","previous_response_id":"resp_1"})"},
       {"background", R"({"input":"x","background":true})"},
       {"max_output_tokens", R"({"input":"x","max_output_tokens":0})"},
@@ -276,6 +281,44 @@ TEST_F(DialectsTest, ErrorsOfMessagesHaveAnthropicsShape) {
       Post("/v1/messages",
            R"({"model":"x","max_tokens":5,"messages":[{"role":"user","content":"a"}]})", 404);
   EXPECT_EQ(unknown["error"]["type"], "not_found_error");
+}
+
+TEST_F(DialectsTest, AMessageWithoutTextIsOneNevertheless) {
+  StartCluster("x");
+  for (const char* content : {R"("")", R"([{"type":"text","text":""}])"}) {
+    const std::string body = std::string(R"({"model":"tiny","max_tokens":5,"messages":[)") +
+                             R"({"role":"user","content":)" + content + "}]}";
+    Post("/v1/messages", body);
+    EXPECT_GT(Post("/v1/messages/count_tokens", body)["input_tokens"], 0);
+  }
+}
+
+TEST_F(DialectsTest, WrongMessagesAreRefusedByName) {
+  StartCluster("x");
+  const auto content = [](const std::string& role, const std::string& blocks) {
+    return R"("messages":[{"role":")" + role + R"(","content":)" + blocks + "}]";
+  };
+  const std::string user = R"("messages":[{"role":"user","content":"a"}],)";
+  const std::pair<std::string, std::string> cases[] = {
+      {"messages[0].content", content("user", "[]")},
+      {"messages[0].content[0].text", content("user", R"([{"type":"text","text":1}])")},
+      {"messages[0].content[0].tool_use_id", content("user", R"([{"type":"tool_result"}])")},
+      {"messages[0].content[0].thinking", content("assistant", R"([{"type":"thinking"}])")},
+      {"messages[0].content[0].input",
+       content("assistant", R"([{"type":"tool_use","id":"1","name":"a","input":"b"}])")},
+      {"metadata", user + R"("metadata":[])"},
+      {"stop_sequences", user + R"("stop_sequences":"a")"},
+      {"tools[0].input_schema", user + R"("tools":[{"name":"a","input_schema":null}])"},
+      {"tools[0].input_schema", user + R"("tools":[{"name":"a"}])"},
+      {"tools[0].input_schema.type",
+       user + R"("tools":[{"name":"a","input_schema":{"type":"array"}}])"}};
+  for (const auto& [field, fields] : cases) {
+    const Json body =
+        Post("/v1/messages", R"({"model":"tiny","max_tokens":5,)" + fields + "}", 400);
+    EXPECT_NE(body["error"]["message"].get<std::string>().find("'" + field + "'"),
+              std::string::npos)
+        << fields << body;
+  }
 }
 
 TEST_F(DialectsTest, TokensAreCountedAsTheyWouldBeSent) {
