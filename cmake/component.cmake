@@ -34,6 +34,8 @@ endfunction()
 function(unit_test NAME)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LINK;LABELS" ${ARGN})
   add_executable(${NAME} ${ARG_SOURCES})
+  # Most of what a test file costs is its headers.
+  set_target_properties(${NAME} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
   target_compile_options(${NAME} PRIVATE ${BATON_WARNINGS})
   target_compile_definitions(${NAME} PRIVATE BATON_TEST_DATA="${PROJECT_SOURCE_DIR}/tests")

@@ -17,7 +17,7 @@ namespace baton::bench {
 namespace {
 
 namespace asio = boost::asio;
-constexpr auto kWait = asio::as_tuple(asio::use_awaitable);
+constexpr auto kTimerWait = asio::as_tuple(asio::use_awaitable);
 
 // A file descriptor a connection; the usual soft limit of 1024 is too low for large runs.
 void AllowManyConnections() {
@@ -102,11 +102,11 @@ asio::awaitable<void> SendAll(Run* run) {
     if (at_s > run->NowS()) {
       timer.expires_at(run->start + std::chrono::duration_cast<RunClock::duration>(
                                         std::chrono::duration<double>(at_s)));
-      co_await timer.async_wait(kWait);
+      co_await timer.async_wait(kTimerWait);
     }
     while (run->plan.max_concurrency > 0 && run->in_flight >= run->plan.max_concurrency) {
       run->slot_freed.expires_at(RunClock::time_point::max());
-      co_await run->slot_freed.async_wait(kWait);
+      co_await run->slot_freed.async_wait(kTimerWait);
     }
     run->result.records[index].scheduled_s = at_s;
     ++run->in_flight;

@@ -15,7 +15,7 @@ using engine::StepPlan;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-constexpr int32_t kBlockTokens = 16;
+constexpr int32_t kTokensPerBlock = 16;
 
 class DecodePolicyTest : public testing::Test {
  protected:
@@ -25,7 +25,7 @@ class DecodePolicyTest : public testing::Test {
     sequence->tokens = RandomPrompt(length, 1);
     sequence->prompt_tokens = length;
     sequence->computed = computed;
-    const int32_t blocks = kvcache::BlocksFor(computed, kBlockTokens);
+    const int32_t blocks = kvcache::BlocksFor(computed, kTokensPerBlock);
     sequence->blocks.Append(pool_.Allocate(blocks, kvcache::BlockPool::Use::kUsed).value());
     all_.push_back(sequence.get());
     owned_.push_back(std::move(sequence));
@@ -35,7 +35,7 @@ class DecodePolicyTest : public testing::Test {
   StepPlan Plan(int32_t free, int32_t batch_tokens_max = 128, int32_t batch_max = 8) {
     return DecodePolicy(batch_max).Plan({.sequences = all_,
                                          .blocks_free = free,
-                                         .block_tokens = kBlockTokens,
+                                         .block_tokens = kTokensPerBlock,
                                          .batch_tokens_max = batch_tokens_max});
   }
   static std::vector<Sequence*> Running(const StepPlan& plan) {

@@ -1,15 +1,22 @@
-// A folder that disappears with everything in it.
+// A folder that disappears with everything in it; a file's contents.
 #pragma once
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 
 namespace baton::fakes {
+
+// All bytes of a file; none where it cannot be read.
+inline std::string ContentsOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 class TempFolder {
  public:

@@ -13,7 +13,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pair;
 
-constexpr int32_t kBlockTokens = 32;
+constexpr int32_t kTokensPerBlock = 32;
 
 class PrefillPolicyTest : public testing::Test {
  protected:
@@ -22,7 +22,7 @@ class PrefillPolicyTest : public testing::Test {
     sequence->tokens = RandomPrompt(length, 1);
     sequence->prompt_tokens = length;
     sequence->computed = computed;
-    const int32_t blocks = kvcache::BlocksFor(computed, kBlockTokens);
+    const int32_t blocks = kvcache::BlocksFor(computed, kTokensPerBlock);
     sequence->blocks.Append(pool_.Allocate(blocks, kvcache::BlockPool::Use::kUsed).value());
     all_.push_back(sequence.get());
     owned_.push_back(std::move(sequence));
@@ -33,7 +33,7 @@ class PrefillPolicyTest : public testing::Test {
     const StepPlan plan = PrefillPolicy(step_tokens)
                               .Plan({.sequences = all_,
                                      .blocks_free = free,
-                                     .block_tokens = kBlockTokens,
+                                     .block_tokens = kTokensPerBlock,
                                      .batch_tokens_max = 512});
     EXPECT_THAT(plan.preempt, IsEmpty());
     std::vector<std::pair<int, int64_t>> items;

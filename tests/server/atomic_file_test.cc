@@ -4,19 +4,11 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "tests/fakes/temp_folder.h"
 
 namespace baton::server {
 namespace {
-
-std::string ContentsOf(const std::string& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 int ModeOf(const std::string& path) {
   struct stat info = {};
@@ -29,7 +21,7 @@ TEST(WriteFile, MakesFoldersAndReplacesWhatWasThere) {
   const std::string path = folder.path() + "/a/b/file";
   ASSERT_TRUE(WriteFile(path, "one", FileReaders::kAll).ok());
   ASSERT_TRUE(WriteFile(path, "two", FileReaders::kAll).ok());
-  EXPECT_EQ(ContentsOf(path), "two");
+  EXPECT_EQ(fakes::ContentsOf(path), "two");
   // Nothing unfinished stays behind.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path() + "/a/b"), {}), 1);
 }

@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "tests/fakes/temp_folder.h"
 
@@ -13,12 +11,6 @@ namespace baton::server {
 namespace {
 
 using testing::HasSubstr;
-
-std::string ContentsOf(const std::string& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 CertificateAuthority Authority(const std::string& folder) {
   auto authority = CertificateAuthority::Open(folder, "test", 10);
@@ -57,9 +49,9 @@ TEST(ParseNodeName, NamesWhatIsWrongAndWhatIsAllowed) {
 TEST(CertificateAuthority, IsMadeOnceAndFoundAgain) {
   const fakes::TempFolder folder;
   EXPECT_TRUE(Authority(folder.path()).is_new());
-  const std::string certificate = ContentsOf(folder.path() + "/ca.pem");
+  const std::string certificate = fakes::ContentsOf(folder.path() + "/ca.pem");
   EXPECT_FALSE(Authority(folder.path()).is_new());
-  EXPECT_EQ(ContentsOf(folder.path() + "/ca.pem"), certificate);
+  EXPECT_EQ(fakes::ContentsOf(folder.path() + "/ca.pem"), certificate);
 }
 
 TEST(CertificateAuthority, RefusesAnotherClustersFolder) {
@@ -92,11 +84,11 @@ TEST(CertificateAuthority, KeepsACertificateThatSaysTheSame) {
   const CertificateAuthority authority = Authority(folder.path());
   const NodeName node{"prefill", "p0", {"localhost", "127.0.0.1"}};
   EXPECT_TRUE(*authority.Issue(node, 5, false));
-  const std::string first = ContentsOf(folder.path() + "/p0/node.pem");
+  const std::string first = fakes::ContentsOf(folder.path() + "/p0/node.pem");
   EXPECT_FALSE(*authority.Issue(node, 5, false));
-  EXPECT_EQ(ContentsOf(folder.path() + "/p0/node.pem"), first);
+  EXPECT_EQ(fakes::ContentsOf(folder.path() + "/p0/node.pem"), first);
   EXPECT_TRUE(*authority.Issue(node, 5, true));
-  EXPECT_NE(ContentsOf(folder.path() + "/p0/node.pem"), first);
+  EXPECT_NE(fakes::ContentsOf(folder.path() + "/p0/node.pem"), first);
 }
 
 TEST(CertificateAuthority, ReplacesADifferentCertificateOnlyByForce) {

@@ -16,6 +16,7 @@ inline constexpr int32_t kLayers = 2;
 inline constexpr int32_t kBlockTokens = 16;
 inline constexpr int32_t kBlocks = 24;  // of each pool
 inline constexpr uint64_t kFingerprint = 7;
+inline constexpr absl::Duration kRenewInterval = absl::Seconds(2);  // of leases
 inline constexpr device::KvGeometry kGeometry = {.layers = kLayers,
                                                  .kv_heads = 1,
                                                  .head_dim = 4,

@@ -10,7 +10,6 @@
 namespace baton::simulation {
 namespace {
 
-constexpr absl::Duration kRenewInterval = absl::Seconds(2);
 constexpr int kCallsMax = 40;  // of one request in a world full of faults
 
 // The bytes of one block of one layer, as the prefill of one epoch makes them. In truth every epoch

@@ -12,7 +12,6 @@ namespace {
 
 constexpr absl::Duration kLeaseTimeout = absl::Seconds(10);
 constexpr absl::Duration kExpiryPoll = absl::Milliseconds(50);
-constexpr absl::Duration kRenewInterval = absl::Seconds(2);
 constexpr absl::Duration kNodeTimeout = absl::Milliseconds(1750);  // until a silent node is missed
 constexpr absl::Duration kTrouble = absl::Seconds(20);
 constexpr absl::Duration kQuiet = absl::Seconds(30);
