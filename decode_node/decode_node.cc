@@ -15,10 +15,12 @@
 #include "engine/assembly.h"
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
+#include "engine/hooked_policy.h"
 #include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_receiver.h"
+#include "server/fault_injection.h"
 #include "server/grpc_server.h"
 #include "server/node_shell.h"
 #include "server/process.h"
@@ -60,7 +62,8 @@ class ExpiryTimer {
 };
 
 v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const kvcache::KvReceiver& receiver, bool draining) {
+                    const kvcache::KvReceiver& receiver, bool draining,
+                    const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
   const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   const kvcache::KvReceiver::Stats received = receiver.stats();
@@ -80,18 +83,26 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
   load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_kv_bytes_received(received.bytes);
   load.set_kv_frames_refused(received.frames_refused);
+  load.set_steps(stats.steps);
+  for (const auto& [point, count] : faults.counts()) {
+    (*load.mutable_faults_injected())[point] = count;
+  }
   return load;
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {
+  BATON_ASSIGN_OR_RETURN(const auto faults, server::FaultInjection::Parse(
+                                                config.node().fault_injection(),
+                                                config.node().listen(), server::kStepFaults));
   BATON_ASSIGN_OR_RETURN(engine::Assembly parts,
                          engine::Assemble(server::AssemblyOptionsFrom<engine::AssemblyOptions>(
                              config.node(), config.device(), std::max(config.max_batch(), 512))));
   const models::ModelConfig& model = parts.model->config();
   const Clock& clock = SystemClock::Get();
   DecodePolicy policy(config.max_batch());
+  engine::HookedPolicy hooked(policy, [&faults] { server::RunStepFaults(*faults); });
   engine::Engine engine(
-      *parts.model, *parts.store, *parts.pool, policy, clock,
+      *parts.model, *parts.store, *parts.pool, hooked, clock,
       {.queue_max = config.node().max_queue(),
        .eos_ids = model.eos_ids,
        .context_length = model.context_length,
@@ -113,18 +124,20 @@ absl::Status Run(const v1::DecodeConfig& config) {
                          config.lease_timeout_ms(), &grammars});
   ExpiryTimer timer(intake);
   engine.Start();
-  BATON_ASSIGN_OR_RETURN(const auto shell,
-                         server::NodeShell::Start(
-                             config.node(), config.process(), v1::NODE_ROLE_DECODE,
-                             {.incarnation = incarnation,
-                              .layout = kvcache::ToProto(parts.layout),
-                              .model_name = model.name,
-                              .context_length = model.context_length,
-                              .device = parts.device->description(),
-                              .blocks = parts.pool->stats().total},
-                             {&service, transfer.get()},
-                             [&] { return LoadOf(engine, parts, *receiver, service.draining()); },
-                             server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)));
+  BATON_ASSIGN_OR_RETURN(
+      const auto shell,
+      server::NodeShell::Start(
+          config.node(), config.process(), v1::NODE_ROLE_DECODE,
+          {.incarnation = incarnation,
+           .layout = kvcache::ToProto(parts.layout),
+           .model_name = model.name,
+           .context_length = model.context_length,
+           .device = parts.device->description(),
+           .blocks = parts.pool->stats().total},
+          {&service, transfer.get()},
+          {.load = [&] { return LoadOf(engine, parts, *receiver, service.draining(), *faults); },
+           .stalled_for = [&] { return engine.stalled_for(); },
+           .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));
   server::WaitForSignal();
   spdlog::info("draining {} sequences", service.active());
   service.StartDraining();

@@ -35,7 +35,8 @@ Engine::Engine(models::Model& model, const kvcache::KvStore& store, kvcache::Blo
       policy_(policy),
       clock_(clock),
       options_(std::move(options)),
-      reuse_(options_.cache, store.geometry().block_tokens) {}
+      reuse_(options_.cache, store.geometry().block_tokens),
+      progress_(clock) {}
 
 Engine::~Engine() { Stop(); }
 
@@ -69,7 +70,7 @@ absl::Status Engine::Submit(std::unique_ptr<Sequence> sequence) {
     return absl::ResourceExhaustedError(
         absl::StrCat("engine: ", held_, " sequences queued, limit ", options_.queue_max));
   }
-  ++held_;
+  if (held_++ == 0) progress_.Moved();
   submitted_tokens_ += sequence->uncomputed();
   if (sequence->submitted == absl::Time()) sequence->submitted = clock_.Now();
   submitted_.push_back(std::move(sequence));
@@ -103,6 +104,7 @@ bool Engine::TakeInbox(bool idle) {
   std::vector<std::unique_ptr<Sequence>> submitted;
   std::vector<uint64_t> cancelled;
   bool stop;
+  progress_.Moved();
   UpdateQueueStats();
   {
     MutexLock lock(mutex_);
@@ -235,12 +237,14 @@ void Engine::AddDrafts(StepPlan* plan) {
 absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logits) {
   models::ForwardBatch batch;
   batch.kv = store_.layers();
+  int64_t tokens = 0;
   for (const StepPlan::Item& item : plan.run) {
     Sequence& s = *item.sequence;
     const bool last = item.tokens == s.uncomputed();
     // The model reads tokens and draft as one run; the draft leaves the sequence again below.
     s.tokens.insert(s.tokens.end(), item.draft.begin(), item.draft.end());
     const int64_t count = item.tokens + static_cast<int64_t>(item.draft.size());
+    tokens += count;
     batch.sequences.push_back({.tokens = absl::MakeConstSpan(s.tokens).subspan(s.computed, count),
                                .position = s.computed,
                                .block_table = s.blocks.ids(),
@@ -248,7 +252,9 @@ absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logi
                                          : last              ? models::LogitRows::kLast
                                                              : models::LogitRows::kNone});
   }
-  batch.on_layer_written = [&plan](int32_t layer) {
+  progress_.Moved(tokens);
+  batch.on_layer_written = [this, &plan, tokens](int32_t layer) {
+    progress_.Moved(tokens);
     for (const StepPlan::Item& item : plan.run) {
       const Sequence& s = *item.sequence;
       s.listener->OnLayerWritten(s, layer, s.computed, s.computed + item.tokens);
@@ -384,6 +390,7 @@ void Engine::UpdateStats(const StepPlan& plan, absl::Duration took, int64_t toke
   stats_.tokens_computed += tokens;
   stats_.tokens_drawn += drawn;
   stats_.tokens_cached += tokens_cached;
+  stats_.steps += 1;
   stats_.tokens_per_s = Average(stats_.tokens_per_s, static_cast<double>(tokens) / seconds);
   stats_.step_seconds = Average(stats_.step_seconds, seconds);
 }

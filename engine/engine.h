@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "engine/batch_policy.h"
 #include "engine/prefix_reuse.h"
+#include "engine/progress.h"
 #include "engine/step_listener.h"
 #include "kvcache/block_pool.h"
 #include "kvcache/kv_store.h"
@@ -31,6 +32,7 @@ struct EngineStats {
   int64_t tokens_drafted = 0;   // computed ahead of their turn, since start
   int64_t drafts_kept = 0;      // of those, the ones that were then drawn
   int64_t tokens_cached = 0;    // of prompts, taken from the prefix cache, since start
+  int64_t steps = 0;            // since start
   double tokens_per_s = 0;      // computed while stepping, moving average
   double step_seconds = 0;      // moving average
 };
@@ -63,6 +65,12 @@ class Engine {
   // Ends a sequence before the next step: OnFinished(Cancelled). Unknown ids are ignored.
   void Cancel(uint64_t id);
   EngineStats stats() const;
+  // How late the engine's thread is with the next piece of its work: a turn of its loop, or a layer
+  // of the model. Zero while it has no sequence.
+  absl::Duration stalled_for() const {
+    MutexLock lock(mutex_);
+    return held_ == 0 || stop_ ? absl::ZeroDuration() : progress_.late();
+  }
 
  private:
   void Loop();
@@ -97,6 +105,7 @@ class Engine {
   const Options options_;
   const PrefixReuse reuse_;
 
+  Progress progress_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // engine thread only, in order of arrival
 
   mutable Mutex mutex_;

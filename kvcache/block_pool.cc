@@ -99,6 +99,15 @@ void BlockPool::Promote(const std::vector<BlockRef>& blocks) {
 BlockPool::Stats BlockPool::stats() const {
   MutexLock lock(mutex_);
   const int32_t free_count = static_cast<int32_t>(free_.size());
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // The engine asks at each step: builds for finding bugs count the blocks one by one.
+  int32_t counted[4] = {};
+  for (const Block& block : blocks_) ++counted[static_cast<size_t>(block.state)];
+  BATON_CHECK(counted[static_cast<size_t>(State::kFree)] == free_count &&
+                  counted[static_cast<size_t>(State::kLeased)] == leased_ &&
+                  counted[static_cast<size_t>(State::kCached)] == cached_,
+              "free, leased, used and cached blocks do not add up");
+#endif
   return {.total = total_,
           .free = free_count,
           .leased = leased_,

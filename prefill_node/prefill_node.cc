@@ -9,21 +9,23 @@
 #include "engine/assembly.h"
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
+#include "engine/hooked_policy.h"
 #include "kvcache/transfer/cache_events.h"
+#include "kvcache/transfer/faulty_transport.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_sender.h"
 #include "prefill_node/prefill_policy.h"
 #include "prefill_node/prefill_service.h"
+#include "server/fault_injection.h"
 #include "server/node_shell.h"
 #include "server/process.h"
-#include "server/tls.h"
 
 namespace baton::prefill_node {
 namespace {
 
 v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const PrefillService& service) {
+                    const PrefillService& service, const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
   const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   v1::NodeLoad load;
@@ -42,10 +44,38 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
   load.set_prompt_tokens_computed(stats.tokens_computed);
   load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_kv_bytes_sent(service.kv_bytes_sent());
+  load.set_steps(stats.steps);
+  for (const auto& [point, count] : faults.counts()) {
+    (*load.mutable_faults_injected())[point] = count;
+  }
   return load;
 }
 
+constexpr absl::string_view kFaults[] = {"kv_corrupt",
+                                         "kv_corrupt_manifest",
+                                         "kv_drop",
+                                         "kv_duplicate",
+                                         "kv_delay",
+                                         "kv_break",
+                                         server::kStepFaults[0],
+                                         server::kStepFaults[1],
+                                         server::kStepFaults[2]};
+
+kvcache::FrameFault DrawFrameFault(server::FaultInjection& faults, bool has_payload) {
+  kvcache::FrameFault fault;
+  fault.corrupt_payload = has_payload && faults.Fires("kv_corrupt").has_value();
+  fault.corrupt_manifest = faults.Fires("kv_corrupt_manifest").has_value();
+  fault.drop = faults.Fires("kv_drop").has_value();
+  fault.duplicate = has_payload && faults.Fires("kv_duplicate").has_value();
+  fault.break_stream = faults.Fires("kv_break").has_value();
+  fault.delay = faults.Fires("kv_delay").value_or(absl::ZeroDuration());
+  return fault;
+}
+
 absl::Status Run(const v1::PrefillConfig& config) {
+  BATON_ASSIGN_OR_RETURN(const auto faults,
+                         server::FaultInjection::Parse(config.node().fault_injection(),
+                                                       config.node().listen(), kFaults));
   BATON_ASSIGN_OR_RETURN(engine::Assembly parts,
                          engine::Assemble(server::AssemblyOptionsFrom<engine::AssemblyOptions>(
                              config.node(), config.device(), config.step_tokens())));
@@ -54,18 +84,19 @@ absl::Status Run(const v1::PrefillConfig& config) {
   SystemRng rng;
   const uint64_t incarnation = rng.Next();
   BATON_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
-                         server::ChannelCredentials({.certs_folder = config.process().certs(),
-                                                     .insecure = config.process().insecure()},
-                                                    config.node().router()));
+                         server::ClusterCredentials(config.node(), config.process()));
   const auto transport = kvcache::MakeGrpcTransport(credentials);
+  const auto faulty = kvcache::MakeFaultyTransport(
+      *transport, [&faults](bool has_payload) { return DrawFrameFault(*faults, has_payload); });
   const auto sender = kvcache::KvSender::Create(
-      *transport, *parts.store, parts.layout,
+      faults->enabled() ? *faulty : *transport, *parts.store, parts.layout,
       {.node_id = config.node().node_id(),
        .incarnation = incarnation,
        .pair_timeout = absl::Milliseconds(config.node().rpc_timeout_ms()),
        .progress_timeout = absl::Milliseconds(config.transfer_timeout_ms())});
   PrefillPolicy policy(config.step_tokens());
-  engine::Engine engine(*parts.model, *parts.store, *parts.pool, policy, clock,
+  engine::HookedPolicy hooked(policy, [&faults] { server::RunStepFaults(*faults); });
+  engine::Engine engine(*parts.model, *parts.store, *parts.pool, hooked, clock,
                         {.queue_max = config.node().max_queue(),
                          .eos_ids = model.eos_ids,
                          .context_length = model.context_length,
@@ -73,17 +104,20 @@ absl::Status Run(const v1::PrefillConfig& config) {
   engine::GrammarConstraints grammars(config.node().model());
   PrefillService service({engine, *parts.store, *sender, model, clock, &grammars});
   engine.Start();
-  BATON_ASSIGN_OR_RETURN(const auto shell,
-                         server::NodeShell::Start(
-                             config.node(), config.process(), v1::NODE_ROLE_PREFILL,
-                             {.incarnation = incarnation,
-                              .layout = kvcache::ToProto(parts.layout),
-                              .model_name = model.name,
-                              .context_length = model.context_length,
-                              .device = parts.device->description(),
-                              .blocks = parts.pool->stats().total},
-                             {&service}, [&] { return LoadOf(engine, parts, service); },
-                             server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)));
+  BATON_ASSIGN_OR_RETURN(
+      const auto shell,
+      server::NodeShell::Start(
+          config.node(), config.process(), v1::NODE_ROLE_PREFILL,
+          {.incarnation = incarnation,
+           .layout = kvcache::ToProto(parts.layout),
+           .model_name = model.name,
+           .context_length = model.context_length,
+           .device = parts.device->description(),
+           .blocks = parts.pool->stats().total},
+          {&service},
+          {.load = [&] { return LoadOf(engine, parts, service, *faults); },
+           .stalled_for = [&] { return engine.stalled_for(); },
+           .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));
   server::WaitForSignal();
   spdlog::info("draining {} sequences", service.active());
   service.StartDraining();

@@ -1,8 +1,10 @@
 #include "prefill_node/prefill_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "engine/wire/request_params.h"
 #include "server/tls.h"
@@ -30,6 +32,12 @@ absl::Status CheckHandOver(const v1::HandOver& hand_over, int64_t prompt_tokens,
   return absl::OkStatus();
 }
 
+// What the caller's deadline leaves: the work that is done for it ends then, too. A caller without
+// one gets a day.
+absl::Duration TimeLeft(const grpc::ServerContextBase& context) {
+  return std::min(absl::FromChrono(context.deadline()) - absl::Now(), absl::Hours(24));
+}
+
 }  // namespace
 
 grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
@@ -54,7 +62,8 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
           parts_.store, parts_.sender,
           kvcache::KvPushTarget{.address = hand_over.decode_address(),
                                 .decode_incarnation = hand_over.decode_incarnation(),
-                                .ticket = hand_over.ticket()},
+                                .ticket = hand_over.ticket(),
+                                .timeout = TimeLeft(*context)},
           hand_over.first_missing_block());
     }
     sequence->cache_salt = request->cache_salt();

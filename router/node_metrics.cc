@@ -1,4 +1,6 @@
 // What the nodes say of themselves, one sample a node.
+#include <map>
+#include <string>
 #include <vector>
 
 #include "router/router_metrics.h"
@@ -41,6 +43,8 @@ constexpr NodeValue kNodeValues[] = {
      [](const v1::NodeLoad& load) { return double(load.kv_bytes_sent()); }},
     {"baton_node_kv_received_bytes_total", "counter", "Keys and values received",
      [](const v1::NodeLoad& load) { return double(load.kv_bytes_received()); }},
+    {"baton_node_steps_total", "counter", "Steps of a node's engine since the node's start",
+     [](const v1::NodeLoad& load) { return double(load.steps()); }},
     {"baton_node_kv_frames_refused_total", "counter", "KV frames that a node refused",
      [](const v1::NodeLoad& load) { return double(load.kv_frames_refused()); }},
 };
@@ -76,6 +80,18 @@ void WriteBlocks(const std::vector<const Node*>& nodes, MetricsText* text) {
   }
 }
 
+void WriteFaults(const std::vector<const Node*>& nodes, MetricsText* text) {
+  text->Family("baton_node_faults_injected_total", "counter", "Faults on purpose, by point");
+  for (const Node* node : nodes) {
+    const std::map<std::string, int64_t> faults(node->load.faults_injected().begin(),
+                                                node->load.faults_injected().end());
+    for (const auto& [point, count] : faults) {
+      text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}, {"fault", point}},
+                   static_cast<double>(count));
+    }
+  }
+}
+
 }  // namespace
 
 void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text) {
@@ -92,6 +108,7 @@ void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text) {
   text->Sample({{"role", "prefill"}}, static_cast<double>(cluster.prefill.size()));
   text->Sample({{"role", "decode"}}, static_cast<double>(cluster.decode.size()));
   WriteBlocks(nodes, text);
+  WriteFaults(nodes, text);
   for (const NodeValue& entry : kNodeValues) {
     text->Family(entry.name, entry.type, entry.help);
     for (const Node* node : nodes) {

@@ -2,6 +2,7 @@
 // drain.
 #pragma once
 
+#include <atomic>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -9,10 +10,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "proto/config.pb.h"
 #include "proto/node.pb.h"
 #include "server/grpc_server.h"
 #include "server/registration.h"
+#include "server/shared_feed.h"
 
 namespace baton::server {
 
@@ -27,13 +30,20 @@ class NodeShell {
     std::string device;
     int32_t blocks = 0;
   };
+  // What a node tells again and again, from any thread.
+  struct Reports {
+    std::function<v1::NodeLoad()> load;
+    // How long the node has had work and finished none of it.
+    std::function<absl::Duration()> stalled_for;
+    CacheFeed cache;
+  };
 
-  // Listens, serves, registers with the router and announces readiness on stdout. `services` and
-  // what `load` and `cache` use must outlive the shell.
+  // Listens, serves, registers with each router and announces readiness on stdout. `services` and
+  // what `reports` uses must outlive the shell. A node that is stalled for stall_timeout_ms is
+  // NOT_SERVING and leaves its routers, which move its sequences elsewhere, until it moves again.
   static absl::StatusOr<std::unique_ptr<NodeShell>> Start(
       const v1::NodeConfig& config, const v1::ProcessConfig& process, v1::NodeRole role,
-      const Description& description, const std::vector<grpc::Service*>& services,
-      std::function<v1::NodeLoad()> load, CacheFeed cache);
+      const Description& description, const std::vector<grpc::Service*>& services, Reports reports);
 
   // Health turns to NOT_SERVING and the router hears of it at once.
   void StartDraining();
@@ -42,9 +52,21 @@ class NodeShell {
 
  private:
   NodeShell() = default;
+  // OK, or that the node is stalled. Sets the health that gRPC's health service tells.
+  absl::Status CheckProgress(absl::Duration stalled_for, absl::Duration limit);
+
   std::unique_ptr<GrpcServer> server_;
-  std::unique_ptr<Registration> registration_;
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> stalled_{false};
+  std::unique_ptr<SharedFeed> feed_;
+  std::vector<std::unique_ptr<Registration>> registrations_;  // one a router
 };
+
+// The addresses in NodeConfig::router. InvalidArgument when there is none.
+absl::StatusOr<std::vector<std::string>> RouterAddresses(const v1::NodeConfig& config);
+// Credentials for calls to other processes of the cluster, wherever a router of `config` runs.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ClusterCredentials(
+    const v1::NodeConfig& config, const v1::ProcessConfig& process);
 
 // Shows how far a model's loading is, as lines on stderr (one per tenth).
 std::function<void(float)> LoadProgress(const std::string& model);

@@ -13,7 +13,7 @@ namespace baton::server {
 namespace {
 
 constexpr absl::Duration kBackoffMin = absl::Milliseconds(100);
-constexpr absl::Duration kBackoffMax = absl::Seconds(1);
+constexpr absl::Duration kBackoffMax = absl::Milliseconds(500);
 // Changes of the cache are collected for so long, then told together.
 constexpr absl::Duration kCacheInterval = absl::Milliseconds(25);
 
@@ -79,7 +79,7 @@ bool Registration::SendCacheEvents(Stream& stream, uint64_t& sequence) {
 }
 
 template <typename Stream>
-bool Registration::Report(Stream& stream) {
+bool Registration::Report(Stream& stream, absl::Status* health) {
   uint64_t sequence = 0;
   if (options_.cache.restart) options_.cache.restart();
   v1::NodeReport report;
@@ -90,6 +90,8 @@ bool Registration::Report(Stream& stream) {
       *report.mutable_load() = options_.load();
       if (!stream.Write(report)) return true;
       since_load = absl::ZeroDuration();
+      *health = Health();
+      if (!health->ok()) return false;
     }
     if (!SendCacheEvents(stream, sequence)) return true;
     const absl::Duration left = options_.interval - since_load;
@@ -100,6 +102,7 @@ bool Registration::Report(Stream& stream) {
 }
 
 absl::Status Registration::Join() {
+  if (absl::Status health = Health(); !health.ok()) return health;
   // The stream lives as long as the membership; keepalive pings notice a router that vanished.
   grpc::ClientContext context;
   {
@@ -113,9 +116,10 @@ absl::Status Registration::Join() {
   *report.mutable_hello() = options_.hello;
   v1::RouterReply reply;
   bool open = stream->Write(report) && stream->Read(&reply);
+  absl::Status health;
   if (open && reply.accepted()) {
     Tell(absl::OkStatus());
-    open = !Report(*stream);
+    open = !Report(*stream, &health);
   }
   // A stream that the router ended says why; cancelling it would hide that.
   if (open) context.TryCancel();
@@ -124,6 +128,7 @@ absl::Status Registration::Join() {
   const grpc::Status status = stream->Finish();
   MutexLock lock(mutex_);
   context_ = nullptr;
+  if (!health.ok()) return health;
   return status.ok() ? absl::UnavailableError("the router closed the stream")
                      : proto::FromGrpc(status);
 }

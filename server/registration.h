@@ -28,7 +28,7 @@ struct CacheFeed {
 };
 
 // Says hello, then reports the load at every interval, from a thread of its own. When the router
-// goes away or refuses, it tries again after 100 ms to 1 s.
+// goes away or refuses, it tries again after 100 to 500 ms.
 class Registration {
  public:
   struct Options {
@@ -36,6 +36,9 @@ class Registration {
     absl::Duration interval;             // between load reports
     std::function<v1::NodeLoad()> load;  // called on the registration's thread
     CacheFeed cache = {};                // empty: nothing is told
+    // Asked at every interval, on the registration's thread: while it is not OK the node is no
+    // member. Null: always OK.
+    std::function<absl::Status()> health;
     std::function<void(absl::Status)>
         on_change;  // OK: joined; otherwise why not. Called when it changes
   };
@@ -50,11 +53,12 @@ class Registration {
   void Loop();
   // One membership, until the stream breaks.
   absl::Status Join();
-  // Reports until the stream breaks (true) or it is time to leave (false).
+  // Reports until the stream breaks (true), or it is time to leave or `health` is not OK (false).
   template <typename Stream>
-  bool Report(Stream& stream);
+  bool Report(Stream& stream, absl::Status* health);
   template <typename Stream>
   bool SendCacheEvents(Stream& stream, uint64_t& sequence);
+  absl::Status Health() const { return options_.health ? options_.health() : absl::OkStatus(); }
   // Waits for `time`, ReportNow (then `since_load`, which may be null, becomes infinite) or the
   // end; false: the end.
   bool WaitFor(absl::Duration time, absl::Duration* since_load);

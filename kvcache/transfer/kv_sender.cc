@@ -108,11 +108,7 @@ class Sender final : public KvSender {
       : layout_(layout),
         pairs_(transport, MakePairRequest(layout, options), options.pair_timeout),
         loop_(std::make_shared<PushLoop>()),
-        environment_{transport,
-                     store,
-                     SystemClock::Get(),
-                     options.progress_timeout,
-                     options.push_timeout,
+        environment_{transport, store, SystemClock::Get(), options.progress_timeout,
                      [loop = loop_](PushPtr push) { loop->Wake(std::move(push)); }},
         thread_([loop = loop_] { loop->Run(); }) {}
 
@@ -129,8 +125,8 @@ class Sender final : public KvSender {
     manifest.set_model_fingerprint(layout_.model_fingerprint);
     manifest.set_layout_version(layout_.version);
     manifest.set_block_tokens(layout_.geometry.block_tokens);
-    auto push = std::make_shared<PushState>(environment_, target.address, std::move(manifest),
-                                            std::move(on_done));
+    auto push = std::make_shared<PushState>(environment_, target.address, target.timeout,
+                                            std::move(manifest), std::move(on_done));
     loop_->Add(push);
     pairs_.Pair(
         target.address, target.decode_incarnation,

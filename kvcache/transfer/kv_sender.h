@@ -41,6 +41,8 @@ struct KvPushTarget {
   std::string address;  // of the decode node
   uint64_t decode_incarnation = 0;
   v1::Ticket ticket;
+  // Longest life of the hand-over's stream, the prefill that feeds it included.
+  absl::Duration timeout = absl::Minutes(10);
 };
 
 // One per prefill node. Thread-safe.
@@ -52,8 +54,6 @@ class KvSender {
     absl::Duration pair_timeout = absl::Seconds(2);
     // Without an ack while frames are out: DeadlineExceeded.
     absl::Duration progress_timeout = absl::Seconds(10);
-    // Longest life of a hand-over's stream, the prefill that feeds it included.
-    absl::Duration push_timeout = absl::Minutes(10);
   };
   // `transport` and `store` must outlive the sender.
   static std::unique_ptr<KvSender> Create(Transport& transport, const KvStore& store,

@@ -18,10 +18,11 @@ constexpr int kMaxResends = 3;
 
 }  // namespace
 
-PushState::PushState(const Environment& environment, std::string address, v1::KvManifest manifest,
-                     std::function<void(absl::Status)> on_done)
+PushState::PushState(const Environment& environment, std::string address, absl::Duration timeout,
+                     v1::KvManifest manifest, std::function<void(absl::Status)> on_done)
     : environment_(environment),
       address_(std::move(address)),
+      timeout_(timeout),
       base_manifest_(std::move(manifest)),
       on_done_(std::move(on_done)),
       last_progress_(environment.clock.Now()) {}
@@ -271,7 +272,7 @@ void PushState::OpenStream() {
   PushStream::Events events;
   events.on_ack = [self](const v1::KvAck& ack) { self->OnAck(ack); };
   events.on_closed = [self](absl::Status status) { self->OnClosed(std::move(status)); };
-  stream_ = environment_.transport.OpenPush(address_, environment_.push_timeout, std::move(events));
+  stream_ = environment_.transport.OpenPush(address_, timeout_, std::move(events));
 }
 
 void PushState::SendFrame(Frame frame) {

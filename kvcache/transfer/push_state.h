@@ -33,14 +33,13 @@ class PushState final : public KvPush, public std::enable_shared_from_this<PushS
     const KvStore& store;
     const Clock& clock;
     absl::Duration progress_timeout;
-    absl::Duration push_timeout;
     // Asks for a Run. Called with no lock of this class held.
     std::function<void(std::shared_ptr<PushState>)> wake;
   };
 
-  // `manifest` holds the fields that all frames of the hand-over share.
-  PushState(const Environment& environment, std::string address, v1::KvManifest manifest,
-            std::function<void(absl::Status)> on_done);
+  // `timeout`: of the stream. `manifest` holds the fields that all frames of the hand-over share.
+  PushState(const Environment& environment, std::string address, absl::Duration timeout,
+            v1::KvManifest manifest, std::function<void(absl::Status)> on_done);
 
   void SendBlocks(int32_t layer, int32_t block_begin, absl::Span<const int32_t> block_ids) override;
   void Commit(int32_t prompt_tokens, const v1::Token& first_token) override;
@@ -89,6 +88,7 @@ class PushState final : public KvPush, public std::enable_shared_from_this<PushS
 
   const Environment environment_;
   const std::string address_;
+  const absl::Duration timeout_;
   const v1::KvManifest base_manifest_;
   std::atomic<int64_t> bytes_sent_{0};
   std::shared_ptr<PushStream> stream_;  // touched by Run only

@@ -42,6 +42,38 @@ class RouterDeathTest(unittest.TestCase):
                 stream.close()
 
 
+class SeveralRoutersTest(unittest.TestCase):
+    def test_one_router_dies_and_the_clients_of_the_other_do_not_notice(self):
+        bodies = {name: body for name, body in modes(tokens=60).items() if name in ("greedy", "seeded", "n=2")}
+        with Cluster(routers=2, model=tiny_model(1, LAYERS), prefill_flags=NODE_FLAGS,
+                     decode_flags=[*NODE_FLAGS, "--isa", "scalar"]) as cluster:
+            other = cluster.routers[1].ready["http"]
+            cluster.wait_nodes(2, http=other)
+            oracle = Oracle(cluster, bodies)
+            doomed = [Stream(cluster.http, "/v1/completions", {"prompt": PROMPT, "max_tokens": 500, "ignore_eos": True})
+                      for _ in range(2)]
+            results = {}
+            clients = [threading.Thread(target=lambda name=name: results.update({name: collect(other, "/v1/completions", bodies[name])}))
+                       for name in bodies]
+            for client in clients:
+                client.start()
+            for stream in doomed:
+                next(stream.events())
+            cluster.router.kill()
+            cluster.router.wait()
+            for client in clients:
+                client.join()
+            for name in bodies:
+                oracle.check(name, results[name])
+            # What ran for the dead router is gone; what the other one runs was left alone.
+            cluster.wait_all_free(timeout=12, http=other)
+            cluster.add_router(like=cluster.router).wait_ready()
+            cluster.wait_nodes(2)
+            oracle.check("greedy", collect(cluster.http, "/v1/completions", bodies["greedy"]))
+            for stream in doomed:
+                stream.close()
+
+
 class Load:
     """Clients that ask without end; each answer is checked."""
 

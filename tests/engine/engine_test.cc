@@ -307,5 +307,37 @@ TEST_F(EngineTest, ManyThreadsMaySubmitAndCancel) {
   EXPECT_TRUE(bench_.AllFree());
 }
 
+TEST_F(EngineTest, TellsWhileItsThreadIsStuckInAStep) {
+  Gate gate;
+  bench_.model.before_forward = [&](const auto&) { return gate.Pass(); };
+  bench_.engine.Start();
+  EXPECT_EQ(bench_.engine.stalled_for(), absl::ZeroDuration());
+  const auto listener = bench_.Submit(RequestOf(1, 1)).value();
+  gate.WaitForArrival();
+  for (int i = 0; i < 2000 && bench_.engine.stalled_for() < absl::Milliseconds(20); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_GE(bench_.engine.stalled_for(), absl::Milliseconds(20));
+  gate.Open();
+  EXPECT_TRUE(listener->WaitForEnd().ok());
+  for (int i = 0; i < 2000 && bench_.engine.stalled_for() > absl::ZeroDuration(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(bench_.engine.stalled_for(), absl::ZeroDuration());
+}
+
+TEST(Progress, IsLateOnlyBeyondWhatItsTokensMayTake) {
+  ManualClock clock;
+  Progress progress(clock);
+  progress.Moved();
+  clock.Advance(absl::Seconds(2));
+  EXPECT_EQ(progress.late(), absl::Seconds(2));
+  progress.Moved(512);
+  clock.Advance(512 * Progress::kPerToken);
+  EXPECT_EQ(progress.late(), absl::ZeroDuration());
+  clock.Advance(absl::Seconds(1));
+  EXPECT_EQ(progress.late(), absl::Seconds(1));
+}
+
 }  // namespace
 }  // namespace baton::engine

@@ -70,6 +70,9 @@ class RegistrationTest : public testing::Test {
     options.interval = interval;
     options.load = [] { return v1::NodeLoad(); };
     options.cache = std::move(cache);
+    options.health = [this] {
+      return healthy ? absl::OkStatus() : absl::UnavailableError("no progress");
+    };
     options.on_change = [this](absl::Status status) {
       MutexLock lock(mutex);
       told.push_back(std::move(status));
@@ -89,6 +92,7 @@ class RegistrationTest : public testing::Test {
   }
 
   int port = 0;
+  std::atomic<bool> healthy{true};
   FakeRegistry registry;
   std::unique_ptr<grpc::Server> server;
   Mutex mutex;
@@ -160,6 +164,18 @@ TEST_F(RegistrationTest, SaysWhyItIsRefusedAndTriesOn) {
   EXPECT_EQ(LastTold().message(), "layout.layers differs");
   registry.refuse = false;
   EXPECT_TRUE(Eventually([&] { return LastTold().ok(); }));
+}
+
+TEST_F(RegistrationTest, LeavesWhileTheNodeIsNotHealthyAndComesBack) {
+  const auto registration = Register();
+  ASSERT_TRUE(Eventually([&] { return registry.loads >= 1; }));
+  healthy = false;
+  ASSERT_TRUE(Eventually([&] { return LastTold().message() == "no progress"; }));
+  const int hellos = registry.hellos;
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_EQ(registry.hellos, hellos);
+  healthy = true;
+  EXPECT_TRUE(Eventually([&] { return registry.hellos > hellos && LastTold().ok(); }));
 }
 
 TEST_F(RegistrationTest, EndsAtOnceWhileNobodyAnswers) {

@@ -156,17 +156,13 @@ void HandoverWorld::SendChunks(const std::shared_ptr<Request>& request, Prefill&
   std::vector<int32_t> ids;
   for (const kvcache::BlockRef& block : *blocks) ids.push_back(block.id());
   const kvcache::PushState::Environment environment{
-      *node.wire,
-      *node.store,
-      queue_.clock(),
-      absl::Seconds(10),
-      absl::Minutes(10),
+      *node.wire, *node.store, queue_.clock(), absl::Seconds(10),
       [this, &node, key, life = node.incarnation](std::shared_ptr<kvcache::PushState> state) {
         OnLife(node, life, absl::ZeroDuration(),
                [this, &node, life, key, state] { RunPush(node, life, key, state); });
       }};
-  auto state =
-      std::make_shared<kvcache::PushState>(environment, request->decode->name, manifest, done);
+  auto state = std::make_shared<kvcache::PushState>(environment, request->decode->name,
+                                                    absl::Minutes(10), manifest, done);
   node.pushes[key] = {request, *std::move(blocks), state, false};
   v1::PairRequest pair;
   *pair.mutable_layout() =

@@ -116,6 +116,16 @@ TEST_F(GrpcTransportTest, SeveralHandOversAtOnceDoNotMix) {
   EXPECT_TRUE(ends_->TargetEqualsSource());
 }
 
+TEST_F(GrpcTransportTest, AHandOverEndsAtTheDeadlineOfTheRequestThatItIsFor) {
+  KvPushTarget to = ends_->Target(address_);
+  to.timeout = absl::Milliseconds(300);
+  Outcome outcome;
+  auto push = sender_->Start(to, outcome.Callback());
+  push->SendBlocks(0, 0, ends_->source_blocks);  // the rest never comes
+  EXPECT_EQ(outcome.Wait().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(ends_->sink.commits().empty());
+}
+
 TEST_F(GrpcTransportTest, CancelAtAnyMomentEndsOnceAndLeavesNothingBehind) {
   for (int i = 0; i < 60; ++i) {
     ends_->sink.AddLease(ends_->ticket.id(), ends_->target_blocks, 5);
