@@ -65,6 +65,8 @@ class SeveralRoutersTest(unittest.TestCase):
                 client.join()
             for name in bodies:
                 oracle.check(name, results[name])
+            # Every router hears what the caches hold.
+            wait_until(lambda: cluster.metric("baton_cache_index_blocks", other) > 0, 5, "cached blocks at the other router")
             # What ran for the dead router is gone; what the other one runs was left alone.
             cluster.wait_all_free(timeout=12, http=other)
             cluster.add_router(like=cluster.router).wait_ready()
