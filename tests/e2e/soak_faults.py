@@ -38,9 +38,9 @@ class SoakCluster(Cluster):
 
     def restart_router(self, index):
         self.next_router = index
-        self.routers[index] = self.add_router(like=self.routers[index])
-        self.routers[index].wait_ready()
-        self.next_router = 0
+        router = self.add_router(like=self.routers[index])
+        router.wait_ready()
+        self.routers[index] = router
 
     def start_node(self, name, flags=()):
         add = self.add_prefill if name[0] == "p" else self.add_decode

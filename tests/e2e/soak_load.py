@@ -35,6 +35,7 @@ def make_bodies(rng):
 # How often clients ask for which kind, and how they behave.
 KINDS = {"stream": 60, "whole": 20, "guided": 10, "n=2": 5, "logprobs": 5}
 LEAVE, SLOW, HOSTILE_SHARE = 0.15, 0.05, 0.05
+OWN_CACHE = 0.5  # of the requests find nothing of theirs cached
 
 
 class Traffic:
@@ -133,6 +134,8 @@ class Traffic:
                 self.cut(address, name, begin, str(error))
             else:
                 self.problem(f"{name} at {address}: {error}")
+        except Exception as error:  # nothing is lost, a mistake of the soak itself included
+            self.problem(f"{name} at {address}: {error!r}")
 
     def cut(self, address, name, begin, text):
         if self.excused(address, begin):
@@ -142,6 +145,8 @@ class Traffic:
 
     def ask(self, address, name, rng):
         body = self.oracle.bodies[name]
+        if rng.random() < OWN_CACHE:
+            body = {**body, "cache_salt": f"{rng.random()}"}
         if rng.random() < self.leave_share:
             return self.leave(address, body, rng)
         begin = time.monotonic()
@@ -173,16 +178,14 @@ class Traffic:
 
     def leave(self, address, body, rng):
         """Goes away at a random moment."""
-        stream = Stream(address, PATH, body)
-        stream.connection.sock.settimeout(0.02 + rng.random() ** 2)
         try:
+            stream = Stream(address, PATH, body, timeout=0.02 + rng.random() ** 2)
             for _ in stream.events():
                 if rng.random() < 0.1:
                     break
-        except socket.timeout:
-            pass
-        finally:
             stream.close()
+        except socket.timeout:
+            pass  # what is left of the connection closes with it
         return "left by the client"
 
     def hostile(self, address, rng):
