@@ -37,7 +37,7 @@ class DChip final : public Device {
  protected:
   absl::StatusOr<Buffer> DoAllocate(size_t bytes) override { return AllocateHost(bytes); }
   absl::StatusOr<std::unique_ptr<Weight>> DoPrepare(const StoredTensor& stored) override {
-    return kernels::PackedWeight::Pack(stored, cpu_.team);
+    return kernels::PackedWeight::Pack(stored, cpu_.team, cpu_.weights);
   }
   void DoEmbed(const EmbedArgs& args) override { kernels::RunEmbed(args, cpu_); }
   void DoRmsNorm(const RmsNormArgs& args) override { kernels::RunRmsNorm(args, cpu_); }

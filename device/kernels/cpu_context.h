@@ -6,6 +6,7 @@
 #include <new>
 #include <vector>
 
+#include "device/host_memory.h"
 #include "device/kernels/kernel_table.h"
 #include "device/thread_team.h"
 
@@ -39,6 +40,7 @@ struct CpuContext {
 
   const KernelTable& table;
   ThreadTeam team;
+  HostArena weights;             // packed, in the order in which they were prepared
   Scratch shared;                // by all members of a run
   std::vector<Scratch> scratch;  // one per member
   std::vector<Scratch> panels;   // likewise, for unpacked weights

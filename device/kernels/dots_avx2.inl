@@ -92,7 +92,7 @@ static inline __attribute__((always_inline)) void SignedDots(const uint8_t* weig
 template <Form F, bool Unpacked, int S, int T>
 static inline __attribute__((always_inline)) void Dots(const uint8_t* const (&weights)[S],
                                                        const uint8_t* group, I (&dots)[S][T]) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int s = 0; s < S; ++s) {
     if (F == Form::kW8) {
       SignedDots<T>(weights[s], group, dots[s]);

@@ -57,7 +57,7 @@ static inline __m256i Weights(const uint8_t* weights, int j, int half) {
 template <Form F, bool Unpacked, int S, int T>
 static inline __attribute__((always_inline)) void Dots(const uint8_t* const (&weights)[S],
                                                        const uint8_t* group, I (&dots)[S][T]) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {

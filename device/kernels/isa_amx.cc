@@ -13,8 +13,10 @@ namespace {
 // Rows in a tile of activations and in registers, strips that a tile of the output spans, the order
 // of a tile's bytes, and whether the CPU multiplies whole tiles (matrix_*.inl).
 constexpr int kTileRows = 16;
-constexpr int kRegisterRows = 4;
+constexpr int kRegisterRows = 8;
 constexpr int kTileStrips = 2;
+// Strips of packed weights that up to kFewRows rows read side by side, and more rows.
+constexpr int kFewRowStrips = 4, kFewRows = 2, kManyRowStrips = 2;
 constexpr bool kRowMajor = true;
 constexpr bool kMatrixTiles = true;
 

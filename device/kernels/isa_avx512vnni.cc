@@ -14,6 +14,8 @@ namespace {
 constexpr int kTileRows = 6;
 constexpr int kRegisterRows = 6;
 constexpr int kTileStrips = 2;
+// Strips of packed weights that up to kFewRows rows read side by side, and more rows.
+constexpr int kFewRowStrips = 4, kFewRows = 2, kManyRowStrips = 2;
 constexpr bool kRowMajor = false;
 constexpr bool kMatrixTiles = false;
 

@@ -14,6 +14,8 @@ namespace {
 constexpr int kTileRows = 3;
 constexpr int kRegisterRows = 3;
 constexpr int kTileStrips = 1;
+// Strips of packed weights that up to kFewRows rows read side by side, and more rows.
+constexpr int kFewRowStrips = 2, kFewRows = 1, kManyRowStrips = 1;
 constexpr bool kRowMajor = false;
 constexpr bool kMatrixTiles = false;
 

@@ -5,13 +5,14 @@
 // y = fma(m, scale * sum, y) where the form has a minimum.
 
 // How far ahead of their use packed weights are fetched: they come from memory, once a step.
-static constexpr int64_t kPrefetchBytes = 6144;
+static constexpr int64_t kPrefetchBytes = 4096;
 
 // One strip as a tile reads it.
 struct Strip {
   const uint8_t* packed;  // its tiles
   const uint8_t* panel;   // [groups][512], or null
   int64_t bytes;          // of a packed strip
+  int64_t number;         // among the strips of its weight
 };
 
 template <Form F>
@@ -123,10 +124,9 @@ static inline void Emit(V y, int64_t strip, int64_t row, const Output& out) {
 
 enum class Path : uint8_t { kPanel, kPacked, kFloat };
 
-// S strips times T rows; `Gated`: strips 0 and 1 are gate and up of one output strip.
+// S strips times T rows; `Gated`: strips 2i and 2i + 1 are gate and up of one output strip.
 template <Form F, Path P, bool Gated, int S, int T>
-static void RunTile(const Strip* strips, int64_t strip, const Activations& in, int64_t row,
-                    const Output& out) {
+static void RunTile(const Strip* strips, const Activations& in, int64_t row, const Output& out) {
   V y[S][T];
   if constexpr (P == Path::kFloat) {
     FloatTile<F, S, T>(strips, in, row, y);
@@ -142,49 +142,50 @@ static void RunTile(const Strip* strips, int64_t strip, const Activations& in, i
   }
   for (int t = 0; t < T; ++t) {
     if constexpr (Gated) {
-      Emit(GateTimes(out.gate, y[0][t], y[1][t]), strip, row + t, out);
+      for (int s = 0; s < S; s += 2) {
+        Emit(GateTimes(out.gate, y[s][t], y[s + 1][t]), strips[s].number, row + t, out);
+      }
     } else {
-      for (int s = 0; s < S; ++s) Emit(y[s][t], strip + s, row + t, out);
+      for (int s = 0; s < S; ++s) Emit(y[s][t], strips[s].number, row + t, out);
     }
   }
 }
 
 // The last tile: `rows` of them, at most T.
 template <Form F, Path P, bool Gated, int S, int T>
-static inline void RunRest(const Strip* strips, int64_t strip, const Activations& in, int64_t row,
-                           int64_t rows, const Output& out) {
+static inline void RunRest(const Strip* strips, const Activations& in, int64_t row, int64_t rows,
+                           const Output& out) {
   if (rows == T) {
-    RunTile<F, P, Gated, S, T>(strips, strip, in, row, out);
+    RunTile<F, P, Gated, S, T>(strips, in, row, out);
   } else if constexpr (T > 1) {
-    RunRest<F, P, Gated, S, T - 1>(strips, strip, in, row, rows, out);
+    RunRest<F, P, Gated, S, T - 1>(strips, in, row, rows, out);
   }
 }
 
 // All rows, in tiles of kRegisterRows and a rest.
 template <Form F, Path P, bool Gated, int S>
-static void RunRows(const Strip* strips, int64_t strip, const Activations& in, const Output& out) {
+static void RunRows(const Strip* strips, const Activations& in, const Output& out) {
   int64_t row = 0;
   for (; row + kRegisterRows <= in.rows; row += kRegisterRows) {
-    RunTile<F, P, Gated, S, kRegisterRows>(strips, strip, in, row, out);
+    RunTile<F, P, Gated, S, kRegisterRows>(strips, in, row, out);
   }
   if (row < in.rows) {
-    RunRest<F, P, Gated, S, kRegisterRows - 1>(strips, strip, in, row, in.rows - row, out);
+    RunRest<F, P, Gated, S, kRegisterRows - 1>(strips, in, row, in.rows - row, out);
   }
 }
 
-// Levels with kMatrixTiles (matrix_amx.inl): strip `strip` of all rows from panels, and what
+// Levels with kMatrixTiles (matrix_amx.inl): these strips of all rows from panels, and what
 // follows the last of them.
 template <Form F, bool Gated, int S>
-static void RunMatrixStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
+static void RunMatrixStrips(Strip* strips, const Activations& in, const Output& out,
                             uint8_t* scratch);
 static inline void ReleaseTiles();
 
 // From panels: both strips are unpacked into `scratch` first.
 template <Form F, bool Gated, int S>
-static void RunPanels(Strip* strips, int64_t strip, const Activations& in, const Output& out,
-                      uint8_t* scratch) {
+static void RunPanels(Strip* strips, const Activations& in, const Output& out, uint8_t* scratch) {
   if constexpr (kMatrixTiles) {
-    RunMatrixStrips<F, Gated, S>(strips, strip, in, out, scratch);
+    RunMatrixStrips<F, Gated, S>(strips, in, out, scratch);
   } else {
     const int64_t groups = in.cols / kGroupCols;
     // The strips that come next arrive while these are multiplied.
@@ -198,52 +199,108 @@ static void RunPanels(Strip* strips, int64_t strip, const Activations& in, const
       }
       strips[s].panel = panel;
     }
-    RunRows<F, Path::kPanel, Gated, S>(strips, strip, in, out);
+    RunRows<F, Path::kPanel, Gated, S>(strips, in, out);
   }
 }
 
-template <Form F, bool Gated, int S>
-static void RunStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
-                      bool panels, uint8_t* scratch) {
-  if constexpr (F == Form::kF32 || F == Form::kF16 || F == Form::kBF16) {
-    RunRows<F, Path::kFloat, Gated, S>(strips, strip, in, out);
-  } else if (panels) {
-    RunPanels<F, Gated, S>(strips, strip, in, out, scratch);
-  } else {
-    RunRows<F, Path::kPacked, Gated, S>(strips, strip, in, out);
-  }
+template <Form F>
+static constexpr bool IsPlain() {
+  return F == Form::kF32 || F == Form::kF16 || F == Form::kBF16;
 }
 
 static inline Strip StripOf(const PackedView& weight, int64_t strip) {
-  return {weight.data + strip * weight.strip_bytes, nullptr, weight.strip_bytes};
+  return {weight.data + strip * weight.strip_bytes, nullptr, weight.strip_bytes, strip};
+}
+
+// The strips [begin, end) of packed weights, `Streams` places at a time: where few rows make memory
+// the limit, several streams of lines are read faster than one. `Gated`: gate and up at each place.
+// `RowsMax`: the most rows, or kRegisterRows for any number. Returns the first strip that is left.
+template <Form F, bool Gated, int Streams, int RowsMax>
+static int64_t RunStreams(const PackedView& weight, const PackedView& up, int64_t begin,
+                          int64_t end, const Activations& in, const Output& out) {
+  constexpr int kEach = Gated ? 2 : 1;
+  const int64_t length = (end - begin) / Streams;
+  for (int64_t i = begin; i < begin + length; ++i) {
+    Strip strips[Streams * kEach];
+    for (int s = 0; s < Streams; ++s) {
+      strips[s * kEach] = StripOf(weight, i + s * length);
+      if (Gated) strips[s * kEach + 1] = StripOf(up, i + s * length);
+    }
+    if constexpr (RowsMax < kRegisterRows) {
+      RunRest<F, Path::kPacked, Gated, Streams * kEach, RowsMax>(strips, in, 0, in.rows, out);
+    } else {
+      RunRows<F, Path::kPacked, Gated, Streams * kEach>(strips, in, out);
+    }
+  }
+  return begin + length * Streams;
+}
+
+// The strips [begin, end) of packed weights.
+template <Form F, bool Gated>
+static void RunPacked(const PackedView& weight, const PackedView& up, int64_t begin, int64_t end,
+                      const Activations& in, const Output& out) {
+  constexpr int kEach = Gated ? 2 : 1;
+  if constexpr (kFewRowStrips > kManyRowStrips) {
+    if (in.rows <= kFewRows) {
+      begin =
+          RunStreams<F, Gated, kFewRowStrips / kEach, kFewRows>(weight, up, begin, end, in, out);
+    }
+  }
+  if constexpr (kManyRowStrips > kEach) {
+    begin = RunStreams<F, Gated, kManyRowStrips / kEach, kRegisterRows>(weight, up, begin, end, in,
+                                                                        out);
+  }
+  RunStreams<F, Gated, 1, kRegisterRows>(weight, up, begin, end, in, out);
 }
 
 template <Form F>
 static void LinearOf(const PackedView& weight, int64_t begin, int64_t end, const Activations& in,
                      const Output& out, bool panels, uint8_t* scratch) {
+  if constexpr (!IsPlain<F>()) {
+    if (!panels) {
+      RunPacked<F, false>(weight, weight, begin, end, in, out);
+      return;
+    }
+  }
+  // Two strips share each activation that is loaded.
   int64_t strip = begin;
-  // Packed weights come from memory, where one stream is best; unpacked and plain ones are used by
-  // many rows, where two strips share each activation that is loaded.
-  constexpr bool kPlain = F == Form::kF32 || F == Form::kF16 || F == Form::kBF16;
   if constexpr (kTileStrips == 2) {
-    const bool pairs = kPlain ? in.rows >= kRegisterRows : panels;
+    const bool pairs = !IsPlain<F>() || in.rows >= kRegisterRows;
     for (; pairs && strip + 2 <= end; strip += 2) {
       Strip pair[2] = {StripOf(weight, strip), StripOf(weight, strip + 1)};
-      RunStrips<F, false, 2>(pair, strip, in, out, panels, scratch);
+      if constexpr (IsPlain<F>()) {
+        RunRows<F, Path::kFloat, false, 2>(pair, in, out);
+      } else {
+        RunPanels<F, false, 2>(pair, in, out, scratch);
+      }
     }
   }
   for (; strip < end; ++strip) {
     Strip one = StripOf(weight, strip);
-    RunStrips<F, false, 1>(&one, strip, in, out, panels, scratch);
+    if constexpr (IsPlain<F>()) {
+      RunRows<F, Path::kFloat, false, 1>(&one, in, out);
+    } else {
+      RunPanels<F, false, 1>(&one, in, out, scratch);
+    }
   }
 }
 
 template <Form F>
 static void GatedOf(const PackedView& gate, const PackedView& up, int64_t begin, int64_t end,
                     const Activations& in, const Output& out, bool panels, uint8_t* scratch) {
+  if constexpr (!IsPlain<F>()) {
+    if (!panels) {
+      RunPacked<F, true>(gate, up, begin, end, in, out);
+      return;
+    }
+  }
   for (int64_t strip = begin; strip < end; ++strip) {
     Strip pair[2] = {StripOf(gate, strip), StripOf(up, strip)};
-    RunStrips<F, true, 2>(pair, strip, in, out, panels, scratch);
+    if constexpr (IsPlain<F>()) {
+      RunRows<F, Path::kFloat, true, 2>(pair, in, out);
+    } else {
+      RunPanels<F, true, 2>(pair, in, out, scratch);
+    }
   }
 }
 

@@ -111,7 +111,7 @@ static inline __attribute__((always_inline)) void MatrixTile(const Strip& strip,
 
 // `rows` rows from `row` on: with a constant, sums stay in registers.
 template <Form F, bool Gated, int S>
-static inline __attribute__((always_inline)) void RunMatrixTile(const Strip* strips, int64_t strip,
+static inline __attribute__((always_inline)) void RunMatrixTile(const Strip* strips,
                                                                 const Activations& in, int64_t row,
                                                                 int rows, const Output& out) {
   const int64_t groups = in.cols / kGroupCols;
@@ -121,7 +121,7 @@ static inline __attribute__((always_inline)) void RunMatrixTile(const Strip* str
     for (int s = 0; s < S; ++s) {
       MatrixTile<F>(strips[s], tile, rows, groups, y);
 #pragma GCC unroll 16
-      for (int t = 0; t < rows; ++t) Emit(y[t], strip + s, row + t, out);
+      for (int t = 0; t < rows; ++t) Emit(y[t], strips[s].number, row + t, out);
     }
   } else {
     MatrixTile<F>(strips[0], tile, rows, groups, y);
@@ -131,13 +131,13 @@ static inline __attribute__((always_inline)) void RunMatrixTile(const Strip* str
     MatrixTile<F>(strips[1], tile, rows, groups, y);
 #pragma GCC unroll 16
     for (int t = 0; t < rows; ++t) {
-      Emit(GateTimes(out.gate, Load(gate + t * 16), y[t]), strip, row + t, out);
+      Emit(GateTimes(out.gate, Load(gate + t * 16), y[t]), strips[0].number, row + t, out);
     }
   }
 }
 
 template <Form F, bool Gated, int S>
-static void RunMatrixStrips(Strip* strips, int64_t strip, const Activations& in, const Output& out,
+static void RunMatrixStrips(Strip* strips, const Activations& in, const Output& out,
                             uint8_t* scratch) {
   const int64_t groups = in.cols / kGroupCols;
   for (int s = 0; s < S; ++s) {
@@ -153,12 +153,12 @@ static void RunMatrixStrips(Strip* strips, int64_t strip, const Activations& in,
   if (in.rows >= kTileRows) {
     ShapeTiles(kTileRows);
     for (; row + kTileRows <= in.rows; row += kTileRows) {
-      RunMatrixTile<F, Gated, S>(strips, strip, in, row, kTileRows, out);
+      RunMatrixTile<F, Gated, S>(strips, in, row, kTileRows, out);
     }
   }
   if (row < in.rows) {
     const int rest = static_cast<int>(in.rows - row);
     ShapeTiles(rest);
-    RunMatrixTile<F, Gated, S>(strips, strip, in, row, rest, out);
+    RunMatrixTile<F, Gated, S>(strips, in, row, rest, out);
   }
 }

@@ -7,7 +7,6 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "device/host_memory.h"
 #include "device/kernels/repack.h"
 
 namespace baton::device::kernels {
@@ -108,13 +107,14 @@ PackedWeight::PackedWeight(const StoredTensor& stored, const PackedView& view, B
 }
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Pack(const StoredTensor& stored,
-                                                                 ThreadTeam& team) {
+                                                                 ThreadTeam& team,
+                                                                 HostArena& arena) {
   const DType dtype = RepackedDType(stored);
   PackedView view{FormOf(dtype), stored.rows, stored.cols, 0, 0, nullptr};
   view.strips = (stored.rows + kStripRows - 1) / kStripRows;
   view.strip_bytes = StripBytes(view.form, stored.cols);
   BATON_ASSIGN_OR_RETURN(Buffer memory,
-                         AllocateHost(static_cast<size_t>(view.strips * view.strip_bytes)));
+                         arena.Allocate(static_cast<size_t>(view.strips * view.strip_bytes)));
   uint8_t* data = static_cast<uint8_t*>(memory.data());
   team.Run([&](int member) {
     const int64_t begin = view.strips * member / team.size();

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "device/buffer.h"
+#include "device/host_memory.h"
 #include "device/kernels/kernel_table.h"
 #include "device/tensor.h"
 #include "device/thread_team.h"
@@ -25,10 +26,10 @@ namespace baton::device::kernels {
 
 class PackedWeight final : public Weight {
  public:
-  // Packs on all members of `team`; each touches first the strips that it will read.
-  // ResourceExhausted without memory.
+  // Packs on all members of `team` into memory of `arena`; each touches first the strips that it
+  // will read, as far as huge pages can tell them apart. ResourceExhausted without memory.
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Pack(const StoredTensor& stored,
-                                                            ThreadTeam& team);
+                                                            ThreadTeam& team, HostArena& arena);
 
   const PackedView& view() const { return view_; }
   // Row `row` as floats: out[cols]. The values equal those of the stored format.

@@ -64,6 +64,53 @@ TEST(AllocateHost, NothingIsAnEmptyBuffer) {
   EXPECT_EQ(buffer->bytes(), 0u);
 }
 
+TEST(HostArenaTest, PiecesLieSideBySideInHugePagesAndAreZeroed) {
+  HostArena arena;
+  std::vector<Buffer> pieces;
+  for (const size_t bytes : {size_t{100}, size_t{4096}, size_t{1}, kHugePage, size_t{640}}) {
+    auto piece = arena.Allocate(bytes);
+    ASSERT_TRUE(piece.ok()) << piece.status();
+    EXPECT_EQ(piece->bytes(), bytes);
+    auto* begin = static_cast<uint8_t*>(piece->data());
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(begin) % 64, 0u);
+    EXPECT_TRUE(std::all_of(begin, begin + bytes, [](uint8_t b) { return b == 0; }));
+    std::fill(begin, begin + bytes, 0xff);  // must not reach into the next piece
+    if (pieces.empty()) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(begin) % kHugePage, 0u);
+    } else {
+      const auto* end = static_cast<uint8_t*>(pieces.back().data()) + pieces.back().bytes();
+      EXPECT_GE(begin, end);
+      EXPECT_LE(begin - end, 128) << "a gap that reading ahead would have to jump";
+    }
+    pieces.push_back(*std::move(piece));
+  }
+}
+
+TEST(HostArenaTest, APieceOfAnySizeFitsAndOutlivesTheArena) {
+  std::vector<Buffer> pieces;
+  {
+    HostArena arena;
+    // The third does not fit behind the others, the last is larger than any slab.
+    for (const size_t bytes : {15 * kHugePage, 15 * kHugePage, 15 * kHugePage, 70 * kHugePage}) {
+      auto piece = arena.Allocate(bytes);
+      ASSERT_TRUE(piece.ok()) << piece.status();
+      pieces.push_back(*std::move(piece));
+    }
+  }
+  for (Buffer& piece : pieces) {
+    auto* begin = static_cast<uint8_t*>(piece.data());
+    EXPECT_EQ(begin[0] + begin[piece.bytes() - 1], 0);
+    begin[0] = begin[piece.bytes() - 1] = 1;
+  }
+}
+
+TEST(HostArenaTest, SaysWhatWasWantedWhenThereIsNoSuchMemory) {
+  HostArena arena;
+  EXPECT_EQ(arena.Allocate(size_t{1} << 62).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(arena.Allocate(64).ok());
+  EXPECT_EQ(arena.Allocate(0)->data(), nullptr);
+}
+
 // Counts how often its memory was given back.
 Buffer Counted(std::vector<char>& memory, int& releases) {
   return Buffer(memory.data(), memory.size(), [&releases](void*, size_t) { ++releases; });

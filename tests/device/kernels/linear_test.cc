@@ -25,10 +25,11 @@ struct Problem {
 
   explicit Problem(const Shape& s) : shape(s) {
     ThreadTeam team(1);
+    HostArena arena;
     const auto pack = [&](uint64_t seed) {
       const std::vector<uint8_t> bytes = RandomStored(seed, s.dtype, s.out_cols, s.in_cols);
       return std::move(
-          PackedWeight::Pack({s.dtype, s.out_cols, s.in_cols, bytes.data()}, team).value());
+          PackedWeight::Pack({s.dtype, s.out_cols, s.in_cols, bytes.data()}, team, arena).value());
     };
     weight = pack(1);
     other = pack(2);

@@ -62,7 +62,8 @@ TEST_P(PackedWeightTest, RowsAreThoseOfTheFileForAnyTeam) {
   const StoredTensor stored{shape.dtype, shape.rows, shape.cols, bytes.data()};
   for (const int threads : {1, 3}) {
     ThreadTeam team(threads);
-    const auto packed = PackedWeight::Pack(stored, team);
+    HostArena arena;
+    const auto packed = PackedWeight::Pack(stored, team, arena);
     ASSERT_TRUE(packed.ok()) << packed.status();
     EXPECT_EQ((*packed)->rows(), shape.rows);
     EXPECT_EQ((*packed)->cols(), shape.cols);
@@ -78,7 +79,9 @@ TEST_P(PackedWeightTest, TakesNoMoreMemoryThanDocumented) {
   const Shape& shape = GetParam();
   const std::vector<uint8_t> bytes = RandomStored(1, shape.dtype, shape.rows, shape.cols);
   ThreadTeam team(1);
-  const auto packed = PackedWeight::Pack({shape.dtype, shape.rows, shape.cols, bytes.data()}, team);
+  HostArena arena;
+  const auto packed =
+      PackedWeight::Pack({shape.dtype, shape.rows, shape.cols, bytes.data()}, team, arena);
   ASSERT_TRUE(packed.ok()) << packed.status();
   const int64_t strips = (shape.rows + 15) / 16;
   // The stored bytes of 16 rows: packing pads rows, and adds nothing else.

@@ -19,7 +19,8 @@ namespace {
 
 std::vector<float> PackedValues(const StoredTensor& stored) {
   ThreadTeam team(2);
-  const auto packed = PackedWeight::Pack(stored, team);
+  HostArena arena;
+  const auto packed = PackedWeight::Pack(stored, team, arena);
   EXPECT_TRUE(packed.ok()) << packed.status();
   std::vector<float> values(static_cast<size_t>(stored.rows * stored.cols));
   for (int64_t r = 0; r < stored.rows; ++r) {
