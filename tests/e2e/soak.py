@@ -88,8 +88,9 @@ class Samples:
             self.take()
 
     def growth(self, since):
-        """(name, seconds, kB at first, kB now, descriptors at first, now, threads at first, now) of each process that runs and did
-        before `since`. At first: the most of a quarter of its life, after half a minute, under load."""
+        """(name, seconds, kB early, kB now, descriptors early, now, threads early, now) of each process that runs and did before
+        `since`. Early: the most in the first half of its life, after the first ten seconds. The load is off now, so that nothing
+        of what it took may be left."""
         alive = {p.popen.pid for p in self.cluster.running()}
         rows = []
         for pid, (name, samples) in sorted(self.seen.items(), key=lambda item: item[1][0]):
@@ -97,7 +98,7 @@ class Samples:
                 continue
             begin, now = samples[0][0], samples[-1]
             life = now[0] - begin
-            early = [s for s in samples if 30 <= s[0] - begin <= 30 + life / 4]
+            early = [s for s in samples if 10 <= s[0] - begin <= life / 2]
             most = [max(values) for values in zip(*early)]
             rows.append((name, life, most[1], now[1], most[2], now[2], most[3], now[3]))
         return rows
