@@ -31,6 +31,7 @@ QUIESCE_S = 15
 SAMPLE_S = 5
 # Growth of a process's memory that counts as flat: the larger of the two.
 GROWTH_SHARE, GROWTH_KB = 0.02, 8 << 10
+THREADS_MORE = 4  # gRPC starts one when all of its threads are busy
 NODE = ["--max-context", "640", "--heartbeat-interval-ms", "100"]
 
 
@@ -156,7 +157,7 @@ def audit(cluster, traffic, samples, since):
     for name, _, first_kb, now_kb, first_fds, fds, first_threads, threads in rows:
         if now_kb - first_kb > max(GROWTH_SHARE * first_kb, GROWTH_KB):
             traffic.problem(f"{name} grew from {first_kb} to {now_kb} kB")
-        if fds > first_fds or threads > first_threads:
+        if fds > first_fds or threads > first_threads + THREADS_MORE:
             traffic.problem(f"{name}: {first_fds} descriptors and {first_threads} threads grew to {fds} and {threads}")
     return rows
 
