@@ -20,6 +20,7 @@
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_receiver.h"
+#include "kvcache/transfer/kv_source.h"
 #include "server/fault_injection.h"
 #include "server/grpc_server.h"
 #include "server/node_shell.h"
@@ -62,7 +63,7 @@ class ExpiryTimer {
 };
 
 v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const kvcache::KvReceiver& receiver, bool draining,
+                    const kvcache::KvReceiver& receiver, int64_t bytes_given, bool draining,
                     const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
   const kvcache::BlockPool::Stats blocks = parts.pool->stats();
@@ -81,6 +82,8 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
   load.set_tokens_drafted(stats.tokens_drafted);
   load.set_drafts_kept(stats.drafts_kept);
   load.set_prompt_tokens_cached(stats.tokens_cached);
+  kvcache::FillTiers(parts.cache.get(), &load);
+  load.set_kv_bytes_sent(bytes_given);
   load.set_kv_bytes_received(received.bytes);
   load.set_kv_frames_refused(received.frames_refused);
   load.set_steps(stats.steps);
@@ -88,6 +91,29 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
     (*load.mutable_faults_injected())[point] = count;
   }
   return load;
+}
+
+// What gives cached blocks to prefill nodes; null where nothing is cached.
+std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
+                                        kvcache::TierReader& tier_reader, uint64_t incarnation,
+                                        std::atomic<int64_t>* bytes_given) {
+  if (parts.cache == nullptr) return nullptr;
+  return kvcache::MakeKvSourceService({*parts.cache, tier_reader, *parts.store, parts.layout,
+                                       incarnation,
+                                       [](const grpc::ServerContextBase& context) {
+                                         return server::RequireRole(context, {"prefill"});
+                                       },
+                                       bytes_given});
+}
+
+server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation) {
+  const models::ModelConfig& model = parts.model->config();
+  return {.incarnation = incarnation,
+          .layout = kvcache::ToProto(parts.layout),
+          .model_name = model.name,
+          .context_length = model.context_length,
+          .device = parts.device->description(),
+          .blocks = parts.pool->stats().total};
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {
@@ -99,7 +125,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
                              config.node(), config.device(), std::max(config.max_batch(), 512))));
   const models::ModelConfig& model = parts.model->config();
   const Clock& clock = SystemClock::Get();
-  DecodePolicy policy(config.max_batch());
+  DecodePolicy policy(config.max_batch(), config.prefill_chunk_tokens());
   engine::HookedPolicy hooked(policy, [&faults] { server::RunStepFaults(*faults); });
   engine::Engine engine(
       *parts.model, *parts.store, *parts.pool, hooked, clock,
@@ -119,23 +145,26 @@ absl::Status Run(const v1::DecodeConfig& config) {
       kvcache::MakeKvTransferService(*receiver, [](const grpc::ServerContextBase& context) {
         return server::RequireRole(context, {"prefill"});
       });
+  kvcache::TierReader tier_reader(parts.cache.get());
+  std::atomic<int64_t> bytes_given{0};
+  const auto source = SourceOf(parts, tier_reader, incarnation, &bytes_given);
+  std::vector<grpc::Service*> services = {transfer.get()};
+  if (source != nullptr) services.push_back(source.get());
   engine::GrammarConstraints grammars(config.node().model());
-  DecodeService service({engine, intake, *parts.pool, parts.cache.get(), model, parts.layout, clock,
-                         config.lease_timeout_ms(), &grammars});
+  DecodeService service({engine, intake, *parts.pool, parts.cache.get(), tier_reader, model,
+                         parts.layout, clock, config.lease_timeout_ms(), &grammars});
+  services.push_back(&service);
   ExpiryTimer timer(intake);
   engine.Start();
   BATON_ASSIGN_OR_RETURN(
       const auto shell,
       server::NodeShell::Start(
-          config.node(), config.process(), v1::NODE_ROLE_DECODE,
-          {.incarnation = incarnation,
-           .layout = kvcache::ToProto(parts.layout),
-           .model_name = model.name,
-           .context_length = model.context_length,
-           .device = parts.device->description(),
-           .blocks = parts.pool->stats().total},
-          {&service, transfer.get()},
-          {.load = [&] { return LoadOf(engine, parts, *receiver, service.draining(), *faults); },
+          config.node(), config.process(), v1::NODE_ROLE_DECODE, DescriptionOf(parts, incarnation),
+          services,
+          {.load =
+               [&] {
+                 return LoadOf(engine, parts, *receiver, bytes_given, service.draining(), *faults);
+               },
            .stalled_for = [&] { return engine.stalled_for(); },
            .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));
   server::WaitForSignal();

@@ -45,6 +45,13 @@ grpc::ServerWriteReactor<v1::DecodeEvent>* DecodeService::Generate(
     grpc::CallbackServerContext* context, const v1::DecodeRequest* request) {
   absl::StatusOr<std::unique_ptr<engine::Sequence>> sequence = MakeSequence(*context, *request);
   absl::Status refused = sequence.status();
+  std::vector<kvcache::BlockKey> keys;
+  if (refused.ok() && parts_.cache != nullptr) {
+    engine::Sequence& s = **sequence;
+    parts_.cache->ExtendKeys(s.tokens, s.cache_salt, &s.block_keys);
+    keys = s.block_keys;
+    keys.resize(kvcache::ReusableBlocks(s.length(), parts_.layout.geometry.block_tokens));
+  }
   const auto call = std::make_shared<DecodeCall>(
       DecodeCall::Node{parts_.engine, parts_.intake, parts_.cache, parts_.clock},
       request->ticket().id(), sequence.ok() ? *std::move(sequence) : nullptr, active_);
@@ -52,9 +59,12 @@ grpc::ServerWriteReactor<v1::DecodeEvent>* DecodeService::Generate(
   if (!refused.ok()) {
     call->Refuse(std::move(refused));
   } else if (request->prefill_here()) {
-    call->PrefillHere();
+    parts_.tier_reader.BringBack(std::move(keys), [call] { call->PrefillHere(); });
   } else {
-    call->Lease(request->ticket(), request->layout().block_tokens(), parts_.lease_timeout_ms);
+    parts_.tier_reader.BringBack(
+        std::move(keys),
+        [call, ticket = request->ticket(), size = request->layout().block_tokens(),
+         timeout_ms = parts_.lease_timeout_ms] { call->Lease(ticket, size, timeout_ms); });
   }
   return reactor;
 }

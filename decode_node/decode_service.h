@@ -12,6 +12,7 @@
 #include "kvcache/block_pool.h"
 #include "kvcache/kv_layout.h"
 #include "kvcache/prefix_cache.h"
+#include "kvcache/tier_reader.h"
 #include "models/model_config.h"
 #include "proto/decode.grpc.pb.h"
 
@@ -26,6 +27,7 @@ class DecodeService final : public v1::Decode::CallbackService {
     KvIntake& intake;
     const kvcache::BlockPool& pool;
     kvcache::PrefixCache* cache;  // null: nothing is reused
+    kvcache::TierReader& tier_reader;
     const models::ModelConfig& config;
     const kvcache::KvLayout& layout;
     const Clock& clock;

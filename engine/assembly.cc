@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "kvcache/block_table.h"
 
@@ -66,6 +68,27 @@ absl::StatusOr<int32_t> PoolBlocks(const AssemblyOptions& options,
   return static_cast<int32_t>(blocks);
 }
 
+std::string LayoutName(const kvcache::KvLayout& layout) {
+  const device::KvGeometry& g = layout.geometry;
+  return absl::StrFormat("%016x-%d-%dx%dx%d-%s-%d-v%d", layout.model_fingerprint, g.layers,
+                         g.kv_heads, g.head_dim, g.latent_dim,
+                         std::string(device::DTypeName(g.dtype)), g.block_tokens, layout.version);
+}
+
+absl::Status MakeCache(const AssemblyOptions& options, Assembly* parts) {
+  parts->cache = std::make_unique<kvcache::PrefixCache>(*parts->pool, options.block_tokens,
+                                                        parts->layout.model_fingerprint);
+  if (options.cache_host_bytes == 0 && options.cache_disk.empty()) return absl::OkStatus();
+  BATON_ASSIGN_OR_RETURN(std::unique_ptr<kvcache::TierStore> tiers,
+                         kvcache::TierStore::Create({.host_bytes = options.cache_host_bytes,
+                                                     .disk_folder = options.cache_disk,
+                                                     .disk_layout = LayoutName(parts->layout),
+                                                     .disk_bytes = options.cache_disk_bytes},
+                                                    SystemClock::Get()));
+  parts->cache->SetTiers(std::move(tiers), *parts->store);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int UsableCpus() {
@@ -109,10 +132,7 @@ absl::StatusOr<Assembly> Assemble(const AssemblyOptions& options) {
   BATON_ASSIGN_OR_RETURN(parts.store, kvcache::KvStore::Create(*parts.device, geometry, blocks));
   parts.pool = std::make_unique<kvcache::BlockPool>(blocks);
   parts.layout = {.geometry = geometry, .model_fingerprint = config.fingerprint};
-  if (options.prefix_cache) {
-    parts.cache = std::make_unique<kvcache::PrefixCache>(*parts.pool, options.block_tokens,
-                                                         config.fingerprint);
-  }
+  if (options.prefix_cache) BATON_RETURN_IF_ERROR(MakeCache(options, &parts));
   return parts;
 }
 

@@ -26,6 +26,9 @@ struct AssemblyOptions {
   std::string kv_dtype = "f16";  // "f16", "bf16" or "f32"
   int64_t kv_bytes = 0;          // 0: a quarter of the free memory, at most 4 GiB
   bool prefix_cache = true;
+  int64_t cache_host_bytes = 0;  // 0: no host tier below the pool
+  std::string cache_disk;        // folder of the disk tier; empty: none
+  int64_t cache_disk_bytes = 0;
   std::function<void(float)> on_progress;
 };
 

@@ -147,6 +147,13 @@ void BlockPool::Forget(int32_t id, uint64_t contents) {
   free_.push_back(id);
 }
 
+std::vector<int32_t> BlockPool::Cached() const {
+  std::vector<int32_t> ids;
+  MutexLock lock(mutex_);
+  for (int32_t id = oldest_; id >= 0; id = blocks_[id].newer) ids.push_back(id);
+  return ids;
+}
+
 void BlockPool::SetEvictor(BlockEvictor* evictor) {
   MutexLock lock(mutex_);
   evictor_ = evictor;

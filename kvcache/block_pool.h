@@ -78,6 +78,8 @@ class BlockPool {
   std::optional<BlockRef> Acquire(int32_t id, uint64_t contents);
   // The contents need not be kept any more.
   void Forget(int32_t id, uint64_t contents);
+  // The blocks that are cached, the least recently used first.
+  std::vector<int32_t> Cached() const;
   // At most one; null removes it. Must outlive its use by Allocate.
   void SetEvictor(BlockEvictor* evictor);
 

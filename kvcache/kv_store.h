@@ -28,6 +28,10 @@ class KvStore {
   absl::Span<const device::PagedKvView> layers() const { return layers_; }
   // Keys and values of one block in one layer: geometry().BlockLayerBytes() bytes.
   uint8_t* BlockLayer(int32_t layer, int32_t block) const { return layers_[layer].keys(block); }
+  // All layers of one block: geometry().BlockBytesTotal() bytes.
+  absl::Span<uint8_t> Block(int32_t block) const {
+    return {BlockLayer(0, block), static_cast<size_t>(geometry_.BlockBytesTotal())};
+  }
   // Zeroes the slots of tokens [from, block_tokens) of a block in one layer, so that a partly
   // filled block that leaves the node carries nothing of an earlier sequence.
   void ZeroTail(int32_t layer, int32_t block, int32_t from_token) const;

@@ -1,5 +1,6 @@
 #include "prefill_node/prefill_call.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/wire/request_params.h"
@@ -22,6 +23,11 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillCall::Attach() {
 }
 
 void PrefillCall::Refuse(absl::Status status) { stream_->Finish(std::move(status)); }
+
+void PrefillCall::Fetched(int32_t tokens, absl::Duration took) {
+  fetched_tokens_ = tokens;
+  fetch_took_ = took;
+}
 
 void PrefillCall::Submit(std::unique_ptr<engine::Sequence> sequence,
                          std::unique_ptr<KvHandoff> handoff) {
@@ -65,6 +71,9 @@ void PrefillCall::OnToken(const engine::Sequence& sequence, const engine::Sample
   first->set_prefill_seconds(absl::ToDoubleSeconds(sequence.last_token - sequence.first_step));
   first->set_prompt_tokens(static_cast<int32_t>(sequence.prompt_tokens));
   first->set_cached_tokens(static_cast<int32_t>(sequence.cached_tokens));
+  first->set_fetched_tokens(
+      std::min(fetched_tokens_, static_cast<int32_t>(sequence.cached_tokens)));
+  first->set_fetch_seconds(absl::ToDoubleSeconds(fetch_took_));
   const v1::Token first_token = first->token();
   if (handoff_ != nullptr) {
     if (reason == engine::FinishReason::kNone) {

@@ -18,6 +18,7 @@ namespace baton::prefill_node {
 struct CallCounters {
   std::atomic<int32_t> active{0};
   std::atomic<int64_t> kv_bytes_sent{0};
+  std::atomic<int64_t> tokens_fetched{0};
 };
 
 // Shared by gRPC (cancel), the engine (layers, token) and the sender (done). The stream ends
@@ -31,6 +32,8 @@ class PrefillCall final : public engine::StepListener,
   grpc::ServerWriteReactor<v1::PrefillEvent>* Attach();
   // Ends the call with an error before anything started.
   void Refuse(absl::Status status);
+  // Before Submit: so many of the prompt's tokens came from a peer.
+  void Fetched(int32_t tokens, absl::Duration took);
   // Hands the sequence to the engine; `handoff` null: no decode follows. An error of the engine
   // ends the call.
   void Submit(std::unique_ptr<engine::Sequence> sequence, std::unique_ptr<KvHandoff> handoff);
@@ -54,6 +57,8 @@ class PrefillCall final : public engine::StepListener,
   const std::shared_ptr<server::EventStream<v1::PrefillEvent>> stream_;
   std::unique_ptr<KvHandoff> handoff_;  // set by Submit, then constant
   uint64_t id_ = 0;
+  int32_t fetched_tokens_ = 0;  // until Submit, then constant
+  absl::Duration fetch_took_;
   Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool engine_through_ ABSL_GUARDED_BY(mutex_) = false;

@@ -13,19 +13,23 @@
 #include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/faulty_transport.h"
 #include "kvcache/transfer/grpc_transport.h"
+#include "kvcache/transfer/kv_fetcher.h"
 #include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_sender.h"
+#include "kvcache/transfer/kv_source.h"
 #include "prefill_node/prefill_policy.h"
 #include "prefill_node/prefill_service.h"
 #include "server/fault_injection.h"
 #include "server/node_shell.h"
 #include "server/process.h"
+#include "server/tls.h"
 
 namespace baton::prefill_node {
 namespace {
 
 v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const PrefillService& service, const server::FaultInjection& faults) {
+                    const PrefillService& service, const kvcache::KvFetcher* fetcher,
+                    int64_t bytes_given, const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
   const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   v1::NodeLoad load;
@@ -43,7 +47,10 @@ v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
   load.set_tokens_generated(stats.tokens_drawn);
   load.set_prompt_tokens_computed(stats.tokens_computed);
   load.set_prompt_tokens_cached(stats.tokens_cached);
-  load.set_kv_bytes_sent(service.kv_bytes_sent());
+  load.set_prompt_tokens_fetched(service.tokens_fetched());
+  load.set_kv_bytes_fetched(fetcher == nullptr ? 0 : fetcher->bytes());
+  kvcache::FillTiers(parts.cache.get(), &load);
+  load.set_kv_bytes_sent(service.kv_bytes_sent() + bytes_given);
   load.set_steps(stats.steps);
   for (const auto& [point, count] : faults.counts()) {
     (*load.mutable_faults_injected())[point] = count;
@@ -70,6 +77,29 @@ kvcache::FrameFault DrawFrameFault(server::FaultInjection& faults, bool has_payl
   fault.break_stream = faults.Fires("kv_break").has_value();
   fault.delay = faults.Fires("kv_delay").value_or(absl::ZeroDuration());
   return fault;
+}
+
+// What gives cached blocks to prefill nodes; null where nothing is cached.
+std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
+                                        kvcache::TierReader& tier_reader, uint64_t incarnation,
+                                        std::atomic<int64_t>* bytes_given) {
+  if (parts.cache == nullptr) return nullptr;
+  return kvcache::MakeKvSourceService({*parts.cache, tier_reader, *parts.store, parts.layout,
+                                       incarnation,
+                                       [](const grpc::ServerContextBase& context) {
+                                         return server::RequireRole(context, {"prefill"});
+                                       },
+                                       bytes_given});
+}
+
+server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation) {
+  const models::ModelConfig& model = parts.model->config();
+  return {.incarnation = incarnation,
+          .layout = kvcache::ToProto(parts.layout),
+          .model_name = model.name,
+          .context_length = model.context_length,
+          .device = parts.device->description(),
+          .blocks = parts.pool->stats().total};
 }
 
 absl::Status Run(const v1::PrefillConfig& config) {
@@ -102,20 +132,26 @@ absl::Status Run(const v1::PrefillConfig& config) {
                          .context_length = model.context_length,
                          .cache = parts.cache.get()});
   engine::GrammarConstraints grammars(config.node().model());
-  PrefillService service({engine, *parts.store, *sender, model, clock, &grammars});
+  std::unique_ptr<kvcache::KvFetcher> fetcher;
+  if (parts.cache != nullptr) {
+    fetcher = std::make_unique<kvcache::KvFetcher>(kvcache::KvFetcher::Parts{
+        credentials, *parts.store, *parts.pool, *parts.cache, parts.layout, clock});
+  }
+  kvcache::TierReader tier_reader(parts.cache.get());  // ends first: what it does may fetch
+  std::atomic<int64_t> bytes_given{0};
+  const auto source = SourceOf(parts, tier_reader, incarnation, &bytes_given);
+  PrefillService service({engine, *parts.store, *sender, model, clock, &grammars, parts.cache.get(),
+                          &tier_reader, fetcher.get()});
+  std::vector<grpc::Service*> services = {&service};
+  if (source != nullptr) services.push_back(source.get());
   engine.Start();
   BATON_ASSIGN_OR_RETURN(
       const auto shell,
       server::NodeShell::Start(
-          config.node(), config.process(), v1::NODE_ROLE_PREFILL,
-          {.incarnation = incarnation,
-           .layout = kvcache::ToProto(parts.layout),
-           .model_name = model.name,
-           .context_length = model.context_length,
-           .device = parts.device->description(),
-           .blocks = parts.pool->stats().total},
-          {&service},
-          {.load = [&] { return LoadOf(engine, parts, service, *faults); },
+          config.node(), config.process(), v1::NODE_ROLE_PREFILL, DescriptionOf(parts, incarnation),
+          services,
+          {.load =
+               [&] { return LoadOf(engine, parts, service, fetcher.get(), bytes_given, *faults); },
            .stalled_for = [&] { return engine.stalled_for(); },
            .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));
   server::WaitForSignal();

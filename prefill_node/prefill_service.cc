@@ -40,6 +40,60 @@ absl::Duration TimeLeft(const grpc::ServerContextBase& context) {
 
 }  // namespace
 
+FetchPlan PrefillService::PlanFor(const Parts& parts, const engine::Sequence& sequence,
+                                  const v1::PeerPrefix& peer) {
+  if (parts.fetcher == nullptr || peer.address().empty()) return {};
+  const device::KvGeometry& geometry = parts.store.geometry();
+  const int32_t reusable = kvcache::ReusableBlocks(sequence.length(), geometry.block_tokens);
+  const auto keys = absl::MakeConstSpan(sequence.block_keys).first(reusable);
+  return PlanFetch({.blocks_here = parts.cache->Peek(keys, 0),
+                    .blocks_there = peer.blocks(),
+                    .blocks_reusable = reusable,
+                    .block_tokens = geometry.block_tokens,
+                    .block_bytes = geometry.BlockBytesTotal(),
+                    .bytes_per_s = parts.fetcher->BytesPerSecond(peer.address()),
+                    .tokens_per_s = parts.engine.stats().tokens_per_s});
+}
+
+void PrefillService::Begin(const Parts& parts, std::shared_ptr<CallCounters> counters,
+                           std::shared_ptr<Waiting> waiting) {
+  if (parts.cache == nullptr) {
+    waiting->Submit();
+    return;
+  }
+  engine::Sequence& sequence = *waiting->sequence;
+  sequence.submitted = parts.clock.Now();
+  parts.cache->ExtendKeys(sequence.tokens, sequence.cache_salt, &sequence.block_keys);
+  std::vector<kvcache::BlockKey> keys = sequence.block_keys;
+  keys.resize(kvcache::ReusableBlocks(sequence.length(), parts.store.geometry().block_tokens));
+  parts.tier_reader->BringBack(
+      std::move(keys), [parts, counters, waiting] { FetchAndSubmit(parts, counters, waiting); });
+}
+
+void PrefillService::FetchAndSubmit(const Parts& parts, std::shared_ptr<CallCounters> counters,
+                                    std::shared_ptr<Waiting> waiting) {
+  const FetchPlan plan = PlanFor(parts, *waiting->sequence, waiting->peer);
+  if (plan.begin >= plan.end) {
+    waiting->Submit();
+    return;
+  }
+  kvcache::KvFetcher::Want want{.address = waiting->peer.address(),
+                                .incarnation = waiting->peer.incarnation(),
+                                .tokens = waiting->sequence->tokens,
+                                .cache_salt = waiting->sequence->cache_salt,
+                                .begin = plan.begin,
+                                .end = plan.end,
+                                .timeout = plan.timeout};
+  const int32_t block_tokens = parts.store.geometry().block_tokens;
+  // What the peer did not give is computed: a failed fetch fails no request.
+  parts.fetcher->Fetch(std::move(want),
+                       [waiting, block_tokens, counters](const kvcache::FetchResult& result) {
+                         counters->tokens_fetched += int64_t{result.blocks} * block_tokens;
+                         waiting->call->Fetched(result.blocks * block_tokens, result.took);
+                         waiting->Submit();
+                       });
+}
+
 grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
     grpc::CallbackServerContext* context, const v1::PrefillRequest* request) {
   const auto call = std::make_shared<PrefillCall>(parts_.engine, parts_.clock, counters_);
@@ -69,7 +123,9 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
     sequence->cache_salt = request->cache_salt();
     sequence->id = next_id_++;
     sequence->first_token_only = true;
-    call->Submit(std::move(sequence), std::move(handoff));
+    Begin(parts_, counters_,
+          std::make_shared<Waiting>(
+              Waiting{call, std::move(sequence), std::move(handoff), request->peer_prefix()}));
     return absl::OkStatus();
   };
   absl::Status status = begin();

@@ -39,6 +39,10 @@ constexpr NodeValue kNodeValues[] = {
      [](const v1::NodeLoad& load) { return double(load.tokens_drafted()); }},
     {"baton_node_draft_tokens_kept_total", "counter", "Of those, the ones that were then drawn",
      [](const v1::NodeLoad& load) { return double(load.drafts_kept()); }},
+    {"baton_node_prompt_tokens_fetched_total", "counter", "Prompt tokens fetched from other nodes",
+     [](const v1::NodeLoad& load) { return double(load.prompt_tokens_fetched()); }},
+    {"baton_node_kv_fetched_bytes_total", "counter", "Keys and values fetched from other nodes",
+     [](const v1::NodeLoad& load) { return double(load.kv_bytes_fetched()); }},
     {"baton_node_kv_sent_bytes_total", "counter", "Keys and values sent",
      [](const v1::NodeLoad& load) { return double(load.kv_bytes_sent()); }},
     {"baton_node_kv_received_bytes_total", "counter", "Keys and values received",
@@ -80,6 +84,42 @@ void WriteBlocks(const std::vector<const Node*>& nodes, MetricsText* text) {
   }
 }
 
+struct TierValue {
+  absl::string_view name;
+  absl::string_view type;
+  absl::string_view help;
+  double (*value)(const v1::CacheTier&);
+};
+constexpr TierValue kTierValues[] = {
+    {"baton_node_cache_tier_blocks", "gauge",
+     "Cached blocks below a node's pool, by tier: host or disk",
+     [](const v1::CacheTier& tier) { return double(tier.blocks()); }},
+    {"baton_node_cache_tier_bytes", "gauge", "Bytes of the blocks in a tier",
+     [](const v1::CacheTier& tier) { return double(tier.bytes()); }},
+    {"baton_node_cache_tier_hits_total", "counter", "Blocks that came back from a tier",
+     [](const v1::CacheTier& tier) { return double(tier.hits()); }},
+    {"baton_node_cache_tier_hit_seconds_total", "counter",
+     "Seconds that the way back from a tier took",
+     [](const v1::CacheTier& tier) { return tier.hit_seconds(); }},
+    {"baton_node_cache_tier_dropped_total", "counter", "Blocks that a tier had no room for",
+     [](const v1::CacheTier& tier) { return double(tier.dropped()); }},
+    {"baton_node_cache_tier_corrupt_total", "counter", "Entries whose checksum did not match",
+     [](const v1::CacheTier& tier) { return double(tier.corrupt()); }},
+};
+
+void WriteTiers(const std::vector<const Node*>& nodes, MetricsText* text) {
+  for (const TierValue& entry : kTierValues) {
+    text->Family(entry.name, entry.type, entry.help);
+    for (const Node* node : nodes) {
+      for (const v1::CacheTier& tier : node->load.tiers()) {
+        text->Sample(
+            {{"node", node->hello.node_id()}, {"role", RoleOf(*node)}, {"tier", tier.name()}},
+            entry.value(tier));
+      }
+    }
+  }
+}
+
 void WriteFaults(const std::vector<const Node*>& nodes, MetricsText* text) {
   text->Family("baton_node_faults_injected_total", "counter", "Faults on purpose, by point");
   for (const Node* node : nodes) {
@@ -108,6 +148,7 @@ void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text) {
   text->Sample({{"role", "prefill"}}, static_cast<double>(cluster.prefill.size()));
   text->Sample({{"role", "decode"}}, static_cast<double>(cluster.decode.size()));
   WriteBlocks(nodes, text);
+  WriteTiers(nodes, text);
   WriteFaults(nodes, text);
   for (const NodeValue& entry : kNodeValues) {
     text->Family(entry.name, entry.type, entry.help);

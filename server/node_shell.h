@@ -95,6 +95,10 @@ Options AssemblyOptionsFrom(const v1::NodeConfig& config, const std::string& dev
   options.block_tokens = config.block_tokens();
   options.kv_dtype = config.kv_dtype();
   options.kv_bytes = config.kv_bytes();
+  options.prefix_cache = config.prefix_cache();
+  options.cache_host_bytes = config.cache_host_bytes();
+  options.cache_disk = config.cache_disk();
+  options.cache_disk_bytes = config.cache_disk_bytes();
   options.on_progress = LoadProgress(config.model());
   return options;
 }

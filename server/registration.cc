@@ -71,6 +71,7 @@ void Registration::Loop() {
 template <typename Stream>
 bool Registration::SendCacheEvents(Stream& stream, uint64_t& sequence) {
   v1::NodeReport report;
+  if (options_.cache.restart && resend_cache_.exchange(false)) options_.cache.restart();
   while (options_.cache.take && options_.cache.take(report.mutable_cache())) {
     report.mutable_cache()->set_sequence(++sequence);
     if (!stream.Write(report)) return false;
@@ -81,7 +82,7 @@ bool Registration::SendCacheEvents(Stream& stream, uint64_t& sequence) {
 template <typename Stream>
 bool Registration::Report(Stream& stream, absl::Status* health) {
   uint64_t sequence = 0;
-  if (options_.cache.restart) options_.cache.restart();
+  resend_cache_ = true;
   v1::NodeReport report;
   absl::Duration since_load = options_.interval;
   absl::Duration until_next;
@@ -117,12 +118,20 @@ absl::Status Registration::Join() {
   v1::RouterReply reply;
   bool open = stream->Write(report) && stream->Read(&reply);
   absl::Status health;
+  std::thread reader;  // of what the router says later
   if (open && reply.accepted()) {
     Tell(absl::OkStatus());
+    reader = std::thread([this, &stream] {
+      v1::RouterReply later;
+      while (stream->Read(&later)) {
+        if (later.resend_cache()) resend_cache_ = true;
+      }
+    });
     open = !Report(*stream, &health);
   }
   // A stream that the router ended says why; cancelling it would hide that.
   if (open) context.TryCancel();
+  if (reader.joinable()) reader.join();
   while (stream->Read(&reply)) {
   }
   const grpc::Status status = stream->Finish();

@@ -3,6 +3,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,7 +22,7 @@ namespace baton::server {
 
 // What a node's prefix cache holds, for the router. Called on the registration's thread.
 struct CacheFeed {
-  // A registration begins: all that is there is told anew.
+  // A registration begins, or the router lost something: all that is there is told anew.
   std::function<void()> restart;
   // What changed since; false: nothing.
   std::function<bool(v1::CacheEvents*)> take;

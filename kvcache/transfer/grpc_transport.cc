@@ -1,13 +1,10 @@
 #include "kvcache/transfer/grpc_transport.h"
 
-#include <grpc/grpc.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/support/channel_arguments.h>
 
-#include <chrono>
 #include <deque>
 #include <map>
 #include <string>
@@ -15,43 +12,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "kvcache/transfer/transfer_channel.h"
 #include "proto/grpc_status.h"
 #include "proto/kv_transfer.grpc.pb.h"
 
 namespace baton::kvcache {
 namespace {
-
-constexpr int kKeepaliveMs = 2000;
-constexpr int kMaxReceiveBytes = 64 << 20;
-// HTTP/2 flow control starts at this window, so that the first frames need not wait until gRPC has
-// measured the connection.
-constexpr int kStreamWindowBytes = 8 << 20;
-
-grpc::ChannelArguments TransferChannelArguments() {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
-  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 1);
-  // A decode node that restarts is reachable again within a second, not after a long backoff.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // Own connections: a hand-over must not queue behind other calls to the same node.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
-  arguments.SetMaxSendMessageSize(-1);
-  return arguments;
-}
-
-std::chrono::system_clock::time_point DeadlineAfter(absl::Duration timeout) {
-  return std::chrono::system_clock::now() +
-         std::chrono::duration_cast<std::chrono::system_clock::duration>(
-             absl::ToChronoNanoseconds(timeout));
-}
 
 // The status of a stream, and whoever waits for it: called when nothing refers to the payloads any
 // more. gRPC may still hold bytes of a cancelled stream in its socket buffer when it reports the

@@ -45,6 +45,23 @@ TEST_P(BlockSizeTest, OnlyWhatTheDecodeNodeLacksIsMoved) {
   }
 }
 
+// The way back: whole blocks of the prefill node's size out of those of the decode node's. Fetched
+// once: whether it pays to do it again depends on the rates that were measured.
+TEST_P(BlockSizeTest, ThePrefillNodeFetchesWhatTheDecodeNodeHas) {
+  const auto [here, there] = GetParam();
+  const Prompt prompt = PromptOf(200, 150, 3);
+  const std::vector<int32_t> answer = nodes_.Answer(prompt);
+  EXPECT_EQ(answer, Cold(prompt));
+  const Prompt next = NextTurn(prompt, answer, 37, 4);
+  nodes_.peer_blocks = 1024 / here;  // more than there is
+  EXPECT_EQ(nodes_.Answer(next), Cold(next));
+  // Of 350 tokens 349 are on the decode node: the last one was drawn, but not computed.
+  const int32_t whole = 349 / there * there / here * here;
+  EXPECT_EQ(nodes_.first.cached_tokens(), whole);
+  EXPECT_EQ(nodes_.first.fetched_tokens(), whole - 200 / here * here);
+  EXPECT_TRUE(Eventually([this] { return nodes_.AllFree(); }));
+}
+
 INSTANTIATE_TEST_SUITE_P(Pairs, BlockSizeTest,
                          testing::Values(std::pair{16, 32}, std::pair{16, 64}, std::pair{32, 16},
                                          std::pair{32, 64}, std::pair{64, 16}, std::pair{64, 32}));

@@ -58,6 +58,53 @@ TEST_F(ReuseTest, TheSecondTurnMovesOnlyWhatIsNew) {
   ExpectAllFree();
 }
 
+// What decode generated comes back: on the second turn prefill computes only what is new.
+TEST_F(ReuseTest, TheSecondTurnFetchesWhatDecodeGenerated) {
+  const Prompt first = PromptOf(200, 60, 3);
+  const std::vector<int32_t> answer = nodes_.Answer(first);
+  const Prompt second = NextTurn(first, answer, 40, 4);
+  const int64_t computed = nodes_.prefill.engine.stats().tokens_computed;
+  nodes_.peer_blocks = 8;
+  EXPECT_EQ(nodes_.Answer(second), Cold(second));
+  EXPECT_EQ(nodes_.first.cached_tokens(), 256);
+  EXPECT_EQ(nodes_.first.fetched_tokens(), 64);
+  EXPECT_GT(nodes_.first.fetch_seconds(), 0);
+  EXPECT_EQ(nodes_.prefill.engine.stats().tokens_computed - computed, 300 - 256);
+  EXPECT_EQ(nodes_.decode.bytes_given, 2 * BlockBytes());
+  EXPECT_EQ(nodes_.handed.kv_bytes(), 2 * BlockBytes());
+  ExpectAllFree();
+}
+
+// The router may be wrong about the peer: then the prompt is computed.
+TEST_F(ReuseTest, APeerThatHasNothingOrIsGoneOnlyCostsAMoment) {
+  nodes_.peer_blocks = 6;
+  const Prompt prompt = PromptOf(200, 9, 3);
+  EXPECT_EQ(nodes_.Answer(prompt), Cold(prompt));
+  EXPECT_EQ(nodes_.first.fetched_tokens(), 0);
+  v1::PrefillRequest request = nodes_.RunRequest(PromptOf(200, 1, 5), NewTicket());
+  request.clear_hand_over();
+  *request.mutable_peer_prefix() = nodes_.PeerPrefix();
+  request.mutable_peer_prefix()->set_incarnation(1);  // the peer was restarted
+  EXPECT_EQ(TwoNodes::FirstToken(*nodes_.Run(request)), Cold(PromptOf(200, 1, 5))[0]);
+  request.mutable_prompt()->Set(0, 77);
+  request.mutable_peer_prefix()->set_address("127.0.0.1:1");
+  EXPECT_GE(TwoNodes::FirstToken(*nodes_.Run(request)), 0);
+  ExpectAllFree();
+}
+
+TEST_F(ReuseTest, WhatIsFetchedUnderOneSaltIsNotSeenUnderAnother) {
+  Prompt prompt = PromptOf(200, 9, 3);
+  prompt.cache_salt = "alice";
+  EXPECT_EQ(AnswerHere(prompt), Cold(prompt));
+  nodes_.peer_blocks = 6;
+  prompt.cache_salt = "bob";
+  EXPECT_EQ(nodes_.Answer(prompt), Cold(prompt));
+  EXPECT_EQ(nodes_.first.cached_tokens(), 0);
+  prompt.cache_salt = "alice";
+  EXPECT_EQ(nodes_.Answer(prompt), Cold(prompt));
+  EXPECT_EQ(nodes_.first.fetched_tokens(), 192);
+}
+
 TEST_F(ReuseTest, WhatPrefillHasCachedAndDecodeLacksIsMoved) {
   Prompt prompt = PromptOf(200, 1, 3);  // no decode follows
   const std::vector<int32_t> one = nodes_.Answer(prompt);

@@ -20,6 +20,7 @@
 #include "engine/assembly.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_layout_proto.h"
+#include "kvcache/transfer/kv_source.h"
 #include "prefill_node/prefill_policy.h"
 #include "prefill_node/prefill_service.h"
 #include "server/grpc_server.h"
@@ -93,7 +94,11 @@ struct PrefillSide {
                                          {.node_id = "prefill", .incarnation = 7})),
         engine(model, *parts.store, *parts.pool, policy, SystemClock::Get(),
                OptionsFor(parts.model->config(), parts.cache.get())),
-        service({engine, *parts.store, *sender, parts.model->config(), SystemClock::Get()}),
+        fetcher({grpc::InsecureChannelCredentials(), *parts.store, *parts.pool, *parts.cache,
+                 parts.layout, SystemClock::Get()}),
+        tier_reader(parts.cache.get()),
+        service({engine, *parts.store, *sender, parts.model->config(), SystemClock::Get(), nullptr,
+                 parts.cache.get(), &tier_reader, &fetcher}),
         server(server::GrpcServer::Start("127.0.0.1:0", {}, {&service}).value()),
         stub(v1::Prefill::NewStub(
             grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()))) {
@@ -110,6 +115,8 @@ struct PrefillSide {
   std::unique_ptr<kvcache::KvSender> sender;
   prefill_node::PrefillPolicy policy{128};
   engine::Engine engine;
+  kvcache::KvFetcher fetcher;
+  kvcache::TierReader tier_reader;
   prefill_node::PrefillService service;
   std::unique_ptr<server::GrpcServer> server;
   std::unique_ptr<v1::Prefill::Stub> stub;
@@ -129,9 +136,15 @@ struct DecodeSide {
                                                   if (before_transfer) before_transfer();
                                                   return absl::OkStatus();
                                                 })),
-        service({engine, intake, *parts.pool, parts.cache.get(), parts.model->config(),
+        tier_reader(parts.cache.get()),
+        service({engine, intake, *parts.pool, parts.cache.get(), tier_reader, parts.model->config(),
                  parts.layout, SystemClock::Get(), 10000}),
-        server(server::GrpcServer::Start("127.0.0.1:0", {}, {&service, transfer.get()}).value()),
+        source(kvcache::MakeKvSourceService(
+            {*parts.cache, tier_reader, *parts.store, parts.layout, kDecodeIncarnation,
+             [](const grpc::ServerContextBase&) { return absl::OkStatus(); }, &bytes_given})),
+        server(
+            server::GrpcServer::Start("127.0.0.1:0", {}, {&service, transfer.get(), source.get()})
+                .value()),
         stub(v1::Decode::NewStub(
             grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()))) {
     engine.Start();
@@ -150,7 +163,10 @@ struct DecodeSide {
   std::unique_ptr<kvcache::KvReceiver> receiver;
   std::function<void()> before_transfer;  // set while nothing is transferred
   std::unique_ptr<grpc::Service> transfer;
+  kvcache::TierReader tier_reader;
   DecodeService service;
+  std::atomic<int64_t> bytes_given{0};
+  std::unique_ptr<grpc::Service> source;
   std::unique_ptr<server::GrpcServer> server;
   std::unique_ptr<v1::Decode::Stub> stub;
 };
@@ -294,6 +310,7 @@ struct TwoNodes {
     if (prompt.stop.max_tokens() > 1) {
       tokens = Lease(prompt, ticket);
       request.mutable_hand_over()->set_first_missing_block(first_missing);
+      if (peer_blocks > 0) *request.mutable_peer_prefix() = PeerPrefix();
     } else {
       request.clear_hand_over();
     }
@@ -324,9 +341,18 @@ struct TwoNodes {
   PrefillSide prefill;
   DecodeSide decode;
   std::optional<v1::KvLayout> layout;  // said of the prefill node; nothing: its own
-  int32_t first_missing = 0;           // of the latest lease
-  v1::PrefillFirstToken first;         // of the latest Answer
-  v1::PrefillHanded handed;            // of the latest Answer with a hand-over
+  // What a router says of the decode node to the prefill node.
+  v1::PeerPrefix PeerPrefix() const {
+    v1::PeerPrefix peer;
+    peer.set_address(decode.server->address());
+    peer.set_incarnation(kDecodeIncarnation);
+    peer.set_blocks(peer_blocks);
+    return peer;
+  }
+  int32_t peer_blocks = 0;      // said to be on the decode node; 0: nothing is said
+  int32_t first_missing = 0;    // of the latest lease
+  v1::PrefillFirstToken first;  // of the latest Answer
+  v1::PrefillHanded handed;     // of the latest Answer with a hand-over
 };
 
 }  // namespace baton::decode_node

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Prompts that begin alike are computed once and moved once, and are answered as if nothing was cached."""
 
+import glob
+import os
 import random
+import tempfile
 import threading
 import unittest
 
-from cluster import Cluster, tiny_model
+from cluster import Cluster, tiny_model, wait_until
 from oracle import colocated
 
 BLOCK = 32
@@ -89,6 +92,106 @@ class PrefixCacheTest(unittest.TestCase):
                 client.join()
             self.assertEqual(answers, expected)
             cluster.wait_all_free()
+
+    # What leaves a pool of 34 blocks goes on; each of the two long prompts takes all of them but two.
+
+    def tier(self, cluster, name, tier):
+        return cluster.metric(f"baton_node_cache_tier_{name}", tier=tier)
+
+    def evict(self, cluster):
+        for seed in (6, 7):
+            self.answer(cluster, completion(prompt_of(1020, seed), 1))
+
+    def small_pool(self, *flags):
+        return ["--kv-bytes", str(34 * BLOCK * TOKEN_BYTES), "--max-context", "1024", *flags]
+
+    def test_what_the_pool_has_no_room_for_comes_back_from_host_memory(self):
+        model = tiny_model()
+        request = completion(prompt_of(20 * BLOCK + 1, 5), 1)
+        expected = colocated(model, [request])[0]
+        limit = 60 * BLOCK * TOKEN_BYTES
+        with Cluster(model=model, prefill_flags=self.small_pool("--cache-host-bytes", str(limit))) as cluster:
+            self.assertEqual(self.answer(cluster, request), (expected, 0))
+            self.evict(cluster)
+            self.assertEqual(self.answer(cluster, request), (expected, 20 * BLOCK))
+            wait_until(lambda: self.tier(cluster, "hits_total", "host") == 20, 10, "hits")
+            self.assertGreater(self.tier(cluster, "hit_seconds_total", "host"), 0)
+            self.assertLessEqual(self.tier(cluster, "bytes", "host"), limit)
+
+    def test_blocks_on_disk_survive_a_restart_and_damaged_ones_are_computed(self):
+        model = tiny_model()
+        request = completion(prompt_of(20 * BLOCK + 1, 5), 1)
+        expected = colocated(model, [request])[0]
+        limit = 1 << 20  # 63 blocks
+        with tempfile.TemporaryDirectory() as folder:
+            def files():
+                return [path for path in glob.glob(folder + "/*/*") if os.path.isfile(path)]
+
+            flags = self.small_pool("--cache-disk", folder, "--cache-disk-bytes", str(limit))
+            with Cluster(model=model, prefill_flags=flags) as cluster:
+                self.assertEqual(self.answer(cluster, request), (expected, 0))
+                self.evict(cluster)
+                wait_until(lambda: self.tier(cluster, "blocks", "disk") >= 20, 10, "blocks on disk")
+                self.assertEqual(self.answer(cluster, request), (expected, 20 * BLOCK))
+                cluster.node("p0").kill()
+                cluster.node("p0").wait()
+                cluster.add_prefill(0).wait_ready()
+                cluster.wait_nodes(2)
+                self.assertEqual(self.answer(cluster, request), (expected, 20 * BLOCK), "after SIGKILL")
+                wait_until(lambda: self.tier(cluster, "hits_total", "disk") == 20, 10, "hits")
+            # The end wrote what the pool held: more than there is room for.
+            size = sum(os.path.getsize(path) for path in files())
+            self.assertLessEqual(size, limit)
+            self.assertGreater(size, limit - 2 * BLOCK * TOKEN_BYTES)
+            for path in files():
+                with open(path, "r+b") as file:
+                    file.seek(1000)
+                    byte = file.read(1)
+                    file.seek(1000)
+                    file.write(bytes([byte[0] ^ 1]))
+            with Cluster(model=model, prefill_flags=flags) as cluster:
+                self.assertEqual(self.answer(cluster, request), (expected, 0))
+                wait_until(lambda: self.tier(cluster, "corrupt_total", "disk") == 1, 10, "the damaged one")
+                self.assertEqual(self.answer(cluster, request), (expected, 20 * BLOCK))
+
+    def test_on_the_next_turn_only_new_tokens_are_computed_wherever_the_last_one_ran(self):
+        # Round robin sends each turn to the other pair; a slow model makes fetching pay whatever else the machine does.
+        model = tiny_model(1, 100)
+        weights = ("latency", "queue", "prefix", "free-blocks", "batch", "headroom")
+        flags = [flag for name in weights for flag in (f"--{name}-weight", "0")]
+        pool = ["--kv-bytes", str(100 * BLOCK * 25 * TOKEN_BYTES)]
+
+        def blocks(tokens):
+            return tokens // BLOCK
+
+        with Cluster(prefill=2, decode=2, model=model, router_flags=flags, prefill_flags=pool, decode_flags=pool) as cluster:
+            def computed():
+                """Prompt tokens that prefill nodes computed, once their reports are in."""
+                cluster.wait_all_free()
+                threading.Event().wait(0.6)  # two load reports
+                return cluster.metric("baton_node_prompt_tokens_computed_total", role="prefill")
+
+            history, there, before, requests, answers = prompt_of(10 * BLOCK + 7, 1), 0, 0, [], []
+            for turn in range(3):
+                request = completion(history, 2 * BLOCK + 9, seed=turn)
+                ids, cached = self.answer(cluster, request)
+                self.assertEqual(cached, there, f"turn {turn}")
+                now = computed()
+                self.assertEqual(now - before, len(history) - there, f"turn {turn}")
+                requests.append(request)
+                answers.append(ids)
+                # The last token of an answer was drawn, but not computed.
+                there = blocks(len(history) + len(ids) - 1) * BLOCK
+                history, before = history + ids + prompt_of(20, 100 + turn), now
+                wait_until(lambda: cluster.metric("baton_node_kv_blocks", state="cached") ==
+                           cluster.metric("baton_cache_index_blocks"), 10, "the router knows all blocks")
+            self.assertEqual(answers, colocated(model, requests))
+            ran = [cluster.metric("baton_node_tokens_generated_total", node=name) for name in ("p0", "p1", "d0", "d1")]
+            self.assertTrue(all(ran), ran)
+            # Turn two fetched the 12 blocks of turn one, turn three the 5 that its node lacked of 15.
+            fetched = cluster.metric("baton_node_prompt_tokens_fetched_total")
+            self.assertEqual(fetched, 17 * BLOCK)
+            self.assertEqual(cluster.metric("baton_node_kv_fetched_bytes_total"), fetched * 25 * TOKEN_BYTES)
 
 
 if __name__ == "__main__":

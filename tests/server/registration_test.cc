@@ -29,8 +29,13 @@ class FakeRegistry final : public v1::Registry::Service {
     while (!drop && stream->Read(&report)) {
       if (report.has_load()) ++loads;
       if (!report.has_cache()) continue;
-      MutexLock lock(mutex);
-      events.push_back(report.cache());
+      {
+        MutexLock lock(mutex);
+        events.push_back(report.cache());
+      }
+      if (!lost.exchange(false)) continue;
+      reply.set_resend_cache(true);
+      stream->Write(reply);
     }
     return grpc::Status::OK;
   }
@@ -43,7 +48,7 @@ class FakeRegistry final : public v1::Registry::Service {
   Mutex mutex;
   std::vector<v1::CacheEvents> events ABSL_GUARDED_BY(mutex);
   std::atomic<int> hellos{0}, loads{0};
-  std::atomic<bool> refuse{false}, drop{false};
+  std::atomic<bool> refuse{false}, drop{false}, lost{false};
 };
 
 std::unique_ptr<grpc::Server> Serve(const std::string& address, grpc::Service* service, int* port) {
@@ -143,6 +148,28 @@ TEST_F(RegistrationTest, TellsWhatTheCacheHoldsInOrderAndAnewToEachRouter) {
     EXPECT_EQ(events[i].reset(), i == 0 || i == 3);
   }
   EXPECT_EQ(restarts, 2);
+}
+
+TEST_F(RegistrationTest, TellsEverythingAnewWhenTheRouterLostSomething) {
+  std::atomic<int> restarts{0};
+  std::atomic<bool> pending{false};
+  const CacheFeed feed{.restart =
+                           [&] {
+                             ++restarts;
+                             pending = true;
+                           },
+                       .take =
+                           [&](v1::CacheEvents* events) {
+                             events->Clear();
+                             events->set_reset(true);
+                             return pending.exchange(false);
+                           }};
+  registry.lost = true;
+  const auto registration = Register(absl::Minutes(10), feed);
+  ASSERT_TRUE(Eventually([&] { return registry.Events().size() == 2; }));
+  EXPECT_EQ(restarts, 2);
+  EXPECT_EQ(registry.hellos, 1);
+  EXPECT_EQ(registry.Events()[1].sequence(), 2u);
 }
 
 TEST_F(RegistrationTest, ComesBackWhenTheRouterWasRestarted) {
