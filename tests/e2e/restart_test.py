@@ -10,7 +10,7 @@ import unittest
 from cluster import Cluster, SLOWNESS, tiny_model, wait_until
 from failover_matrix import LAYERS, NODE_FLAGS, PROMPT, modes
 from oracle import Oracle
-from sse import Stream, collect
+from sse import Refused, Stream, collect
 
 NODES = 4
 
@@ -104,12 +104,79 @@ class Load:
             thread.join()
 
 
+class ColdStartTest(unittest.TestCase):
+    CLIENTS, ANSWERS = 12, 3  # answers of each client after the start
+
+    def client(self, cluster, oracle, seed, refused, answers):
+        """Asks until it has its answers, and asks again where it is refused."""
+        rng = random.Random(seed)
+        right = 0
+        while right < self.ANSWERS:
+            name, begin = rng.choice(list(oracle.bodies)), time.monotonic()
+            try:
+                oracle.check(name, collect(cluster.http, "/v1/completions", oracle.bodies[name]))
+                right += 1
+                answers.append(time.monotonic())
+            except Refused as error:
+                refused.append((begin, error.status))
+                time.sleep(0.1)
+
+    def test_all_nodes_start_at_once_while_clients_wait(self):
+        bodies = {name: body for name, body in modes(tokens=20).items() if name in ("greedy", "seeded")}
+        with Cluster(prefill=2, decode=2, prefill_flags=NODE_FLAGS, decode_flags=NODE_FLAGS) as cluster:
+            oracle = Oracle(cluster, bodies)
+            for node in cluster.prefill + cluster.decode:
+                node.kill()
+            cluster.wait_nodes(0)
+            refused, answers = [], []
+            clients = [threading.Thread(target=self.client, args=(cluster, oracle, seed, refused, answers))
+                       for seed in range(self.CLIENTS)]
+            for client in clients:
+                client.start()
+            wait_until(lambda: len(refused) >= self.CLIENTS, 10, "clients that are refused")
+            begin = time.monotonic()
+            for index in (0, 1):
+                cluster.add_prefill(index)
+                cluster.add_decode(index)
+            wait_until(lambda: cluster.get("/ready")[0] == 200, 20, "the cluster to be ready")
+            ready = time.monotonic()
+            cluster.wait_nodes(NODES)
+            whole = time.monotonic()
+            for client in clients:
+                client.join()
+            late = [entry for entry in refused if entry[0] > ready]
+            print(f"figure R22: ready after {ready - begin:.2f} s, all nodes after {whole - begin:.2f} s; {len(answers)} answers right, "
+                  f"{len(refused)} refused before, {len(late)} after", flush=True)
+            self.assertEqual(len(answers), self.CLIENTS * self.ANSWERS)
+            self.assertEqual(late, [])
+            self.assertEqual({status for _, status in refused}, {503})
+            self.assertLess(whole - begin, 10 * SLOWNESS)
+
+
 def drain(process):
     """SIGTERM; the seconds until the process has ended."""
     process.kill(signal.SIGTERM)
     begin = time.monotonic()
     assert process.wait(40) == 0, process.log[-20:]
     return time.monotonic() - begin
+
+
+class DrainTest(unittest.TestCase):
+    def test_what_a_node_cannot_finish_in_time_moves_to_another(self):
+        body = {"prompt": PROMPT, "max_tokens": 200, "ignore_eos": True, "temperature": 1.0, "seed": 4}
+        with Cluster(decode=2, decode_flags=["--drain-timeout-ms", "300", "--fault-injection", "step_delay=1:10ms"]) as cluster:
+            oracle, results = Oracle(cluster, {"long": body}), {}
+            client = threading.Thread(target=lambda: results.update(long=collect(cluster.http, "/v1/completions", body)))
+            client.start()
+
+            def serving():
+                return [name for name in ("d0", "d1") if cluster.blocks(name).get("used", 0) > 0]
+            wait_until(serving, 10, "a running stream")
+            drain(cluster.node(serving()[0]))
+            client.join()
+            oracle.check("long", results["long"])
+            self.assertEqual(cluster.metric("baton_retries_total"), 1)
+            cluster.wait_all_free()
 
 
 class RollingRestartTest(unittest.TestCase):

@@ -48,8 +48,8 @@ def schedule(faults):
             (2.5, "p1 frozen", lambda: faults.freeze("p1")),
             (4.0, "all six restarted with SIGTERM", faults.rolling_restart),
             (5.8, "p0 damages, repeats and delays KV frames", lambda: faults.frames(
-                "p0", f"seed={SEED},kv_corrupt=0.02,kv_duplicate=0.05,kv_delay=0.05:20ms")),
-            (6.5, "p0 loses frames and breaks streams", lambda: faults.frames("p0", f"seed={SEED},kv_drop=0.004,kv_break=0.004")),
+                "p0", f"seed={SEED},kv_corrupt=0.05,kv_duplicate=0.1,kv_delay=0.1:20ms")),
+            (6.5, "p0 loses frames and breaks streams", lambda: faults.frames("p0", f"seed={SEED},kv_drop=0.02,kv_break=0.02")),
             (7.1, "d0's engine stuck", lambda: faults.wedge("d0")),
             (8.0, "d0 with 40 blocks, three times the load, nine of ten leave", lambda: faults.small_pool("d0", 40 * 16384))]
     if not iptables_works():

@@ -170,17 +170,18 @@ class Faults:
         assert lost > 0, "no packet was lost"
         return f"{lost} packets lost"
 
-    def frames(self, name, faults, hold_s=25):
-        """The node does `faults` to its own KV frames for a while."""
+    def frames(self, name, faults):
+        """The node does `faults` to its own KV frames, until each has happened, and for twenty seconds at least."""
         self.drain(name)
         self.cluster.start_node(name, ["--fault-injection", faults])
         self.whole()
-        time.sleep(hold_s)
+        wanted = re.findall(r"(kv_\w+)=", faults)
+        time.sleep(20)
+        wait_until(lambda: all(self.injected(name).get(point, 0) > 0 for point in wanted), 40,
+                   lambda: f"each of {wanted}: {self.injected(name)}")
         counts = self.injected(name)
         self.drain(name)
         self.cluster.start_node(name)
-        wanted = set(re.findall(r"(kv_\w+)=", faults))
-        assert all(counts.get(point, 0) > 0 for point in wanted), f"not all of {wanted} happened: {counts}"
         return ", ".join(f"{point} {int(count)} times" for point, count in sorted(counts.items()))
 
     def injected(self, name):
