@@ -34,6 +34,7 @@ constexpr int kBf16Vectors = 2;  // half of them hold even, half odd sums
 #include "device/kernels/linear.inl"
 #include "device/kernels/matrix_amx.inl"
 #include "device/kernels/attention_bf16.inl"
+#include "device/kernels/attention_tiles.inl"
 #include "device/kernels/attention.inl"
 #include "device/kernels/attention_amx.inl"
 // clang-format on

@@ -32,6 +32,7 @@ constexpr int kBf16Vectors = 1;  // half of them hold even, half odd sums
 #include "device/kernels/float_ops.inl"
 #include "device/kernels/linear.inl"
 #include "device/kernels/attention_bf16.inl"
+#include "device/kernels/attention_tiles.inl"
 #include "device/kernels/attention.inl"
 // clang-format on
 

@@ -74,6 +74,14 @@ struct KvHead {
   KvNumber number;
 };
 
+// The keys [first, end) of a head that are attended next: a hint. `head` null: not known. It is of
+// the same layer's cache.
+struct KvAhead {
+  const KvHead* head;
+  int64_t first;
+  int64_t end;
+};
+
 // Query rows that share one KV head. Row i sees the keys [0, limits[i]), with a window above 0 only
 // the last `window` of them.
 struct QueryRows {
@@ -126,11 +134,12 @@ struct KernelTable {
   // Rounds n floats to bfloat16, magnitudes below 2^-50 to +0.
   void (*to_bfloat)(const float* in, int64_t n, uint16_t* out);
   // Attends rows to the keys [span * 256, min((span + 1) * 256, limit)) with fresh state. Rows
-  // whose limit lies before the span get sum 0. `scratch`, 64-byte aligned, holds a tile of keys
-  // and values as floats, 16 floats a row, and where numbers are bfloat16 the rounded queries and a
-  // tile of scores: 64 * 4 * (padded head_dim + padded value_dim) + 64 * count bytes, and 4 * count
+  // whose limit lies before the span get sum 0. What `ahead` names may be fetched. `scratch`,
+  // 64-byte aligned, holds a tile of keys and values as floats, 16 floats a row, and where numbers
+  // are bfloat16 the rounded queries and a tile of scores: 64 * 4 * (padded head_dim + padded
+  // value_dim) + 64 * count bytes, and 4 * count
   // * (head_dim rounded up to 32) + 8192 for bfloat16, with count rounded up to 16.
-  void (*attend_span)(const KvHead& head, const QueryRows& rows, int64_t span,
+  void (*attend_span)(const KvHead& head, const QueryRows& rows, int64_t span, const KvAhead& ahead,
                       const SoftmaxState& state, uint8_t* scratch);
   // Merges one row's state of a later span into `into`; a sum of 0 on either side is the neutral
   // element.

@@ -39,6 +39,28 @@ std::vector<Item> MakeItems(const AttentionArgs& args, int32_t row_block) {
   return items;
 }
 
+KvHead HeadOf(const AttentionArgs& args, const Item& item) {
+  const KvGeometry& g = args.kv.geometry;
+  const int64_t head_bytes = int64_t{g.head_dim} * g.block_tokens * BlockBytes(g.dtype);
+  return {args.kv.layer_base,
+          args.kv.block_stride(),
+          item.kv_head * head_bytes,
+          g.KeyBytes() + item.kv_head * head_bytes,
+          item.sequence->block_table,
+          g.block_tokens,
+          g.head_dim,
+          g.value_dim(),
+          g.latent_dim > 0,
+          g.dtype == DType::kF32   ? KvNumber::kF32
+          : g.dtype == DType::kF16 ? KvNumber::kF16
+                                   : KvNumber::kBF16};
+}
+
+// One past the last key that a row of the item sees.
+int64_t LimitOf(const Item& item) {
+  return item.sequence->position + item.row_begin + item.row_count;
+}
+
 // The queries of an item: all heads of the group for each of its rows.
 class ItemRows {
  public:
@@ -60,22 +82,6 @@ class ItemRows {
   int32_t query_head(int32_t i) const { return item_.kv_head * group_ + i % group_; }
   float* out(int32_t i) const {
     return args_.out.row(Row(i / group_)) + int64_t{query_head(i)} * args_.kv.geometry.value_dim();
-  }
-  KvHead head() const {
-    const KvGeometry& g = args_.kv.geometry;
-    const int64_t head_bytes = int64_t{g.head_dim} * g.block_tokens * BlockBytes(g.dtype);
-    return {args_.kv.layer_base,
-            args_.kv.block_stride(),
-            item_.kv_head * head_bytes,
-            g.KeyBytes() + item_.kv_head * head_bytes,
-            item_.sequence->block_table,
-            g.block_tokens,
-            g.head_dim,
-            g.value_dim(),
-            g.latent_dim > 0,
-            g.dtype == DType::kF32   ? KvNumber::kF32
-            : g.dtype == DType::kF16 ? KvNumber::kF16
-                                     : KvNumber::kBF16};
   }
 
  private:
@@ -149,16 +155,25 @@ void ClearState(const SoftmaxState& state, int64_t rows, int32_t padded) {
   std::fill(state.values, state.values + rows * padded, 0.0f);
 }
 
-// One item from its first span to its last.
-void RunWhole(const Plan& plan, const Item& item, const KernelTable& table, uint8_t* scratch) {
+// One item from its first span to its last; `next`: the one that this member takes then, or null.
+void RunWhole(const Plan& plan, const Item& item, const Item* next, const KernelTable& table,
+              uint8_t* scratch) {
   const ItemRows rows(plan.args, item);
+  const KvHead head = HeadOf(plan.args, item);
+  const KvHead next_head = HeadOf(plan.args, next != nullptr ? *next : item);
   float* floats = reinterpret_cast<float*>(scratch + plan.tile_bytes);
   const SoftmaxState span_state = StateAt(floats, plan.rows_max);
   const SoftmaxState state = StateAt(floats + plan.state_floats, plan.rows_max);
   const QueryRows queries = rows.rows();
   ClearState(state, queries.count, plan.padded);
   for (int64_t span = 0; span < item.spans; ++span) {
-    table.attend_span(rows.head(), queries, item.first_span + span, span_state, scratch);
+    KvAhead ahead{};
+    if (span + 1 < item.spans) {
+      ahead = {&head, (item.first_span + span + 1) * kSpanKeys, LimitOf(item)};
+    } else if (next != nullptr) {
+      ahead = {&next_head, next->first_span * kSpanKeys, LimitOf(*next)};
+    }
+    table.attend_span(head, queries, item.first_span + span, ahead, span_state, scratch);
     MergeSpan(table, span_state, queries.count, plan.padded, state);
   }
   FinishItem(plan, item, table, state);
@@ -174,7 +189,8 @@ void RunBySpan(const Plan& plan, CpuContext& cpu, float* states, std::atomic<int
           plan.items.begin(), plan.items.end(), i,
           [](int64_t value, const Item& candidate) { return value < candidate.state_begin; }));
       const ItemRows rows(plan.args, *item);
-      cpu.table.attend_span(rows.head(), rows.rows(), item->first_span + i - item->state_begin,
+      cpu.table.attend_span(HeadOf(plan.args, *item), rows.rows(),
+                            item->first_span + i - item->state_begin, KvAhead{},
                             StateAt(states + i * plan.state_floats, plan.rows_max), scratch);
     }
     cpu.team.Barrier();
@@ -223,7 +239,8 @@ void RunAttention(const AttentionArgs& args, int32_t row_block, CpuContext& cpu)
   cpu.team.Share([&](int member) {
     uint8_t* scratch = cpu.scratch[member].Get(plan.tile_bytes + 2 * plan.state_floats * 4);
     for (int64_t i = next[0].fetch_add(1); i < count; i = next[0].fetch_add(1)) {
-      RunWhole(plan, items[i], cpu.table, scratch);
+      const int64_t next_item = i + cpu.team.size();  // where members take turns
+      RunWhole(plan, items[i], next_item < count ? &items[next_item] : nullptr, cpu.table, scratch);
     }
   });
 }
