@@ -117,6 +117,7 @@ absl::Status ClusterView::Report(uint64_t registration, const v1::NodeLoad& load
   node->load = load;
   ForgetSent(node->client->sent());
   const absl::Time now = clock_.Now();
+  if (load.unix_ms() > 0) node->clock_skew = absl::FromUnixMillis(load.unix_ms()) - absl::Now();
   if (load.sequences_running() > 0 && node->hello.role() == v1::NODE_ROLE_DECODE) {
     node->client->rates().step.Observe(kStepBaseSequences + load.sequences_running(),
                                        load.step_seconds(), now);

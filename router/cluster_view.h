@@ -27,6 +27,7 @@ struct Node {
   uint64_t registration = 0;
   v1::NodeHello hello;
   v1::NodeLoad load;
+  absl::Duration clock_skew;  // the node's clock against the router's, at its latest report
   std::shared_ptr<NodeClient> client;
 };
 

@@ -66,6 +66,24 @@ absl::string_view RoleName(v1::NodeRole role) {
 
 absl::string_view RoleOf(const Node& node) { return RoleName(node.hello.role()); }
 
+void WriteInfo(const std::vector<const Node*>& nodes, MetricsText* text) {
+  text->Family("baton_node_info", "gauge", "1; what a node is: its software, device and address");
+  for (const Node* node : nodes) {
+    text->Sample({{"node", node->hello.node_id()},
+                  {"role", RoleOf(*node)},
+                  {"version", node->hello.version()},
+                  {"device", node->hello.device()},
+                  {"address", node->hello.address()}},
+                 1);
+  }
+  text->Family("baton_node_clock_skew_seconds", "gauge",
+               "A node's clock against the router's, the way of its report included");
+  for (const Node* node : nodes) {
+    text->Sample({{"node", node->hello.node_id()}, {"role", RoleOf(*node)}},
+                 absl::ToDoubleSeconds(node->clock_skew));
+  }
+}
+
 void WriteBlocks(const std::vector<const Node*>& nodes, MetricsText* text) {
   text->Family("baton_node_kv_blocks", "gauge",
                "KV blocks of a node: free, used by running sequences, leased for a hand-over, "
@@ -147,6 +165,7 @@ void WriteNodeMetrics(const ClusterSnapshot& cluster, MetricsText* text) {
   text->Family("baton_nodes", "gauge", "Registered nodes by role");
   text->Sample({{"role", "prefill"}}, static_cast<double>(cluster.prefill.size()));
   text->Sample({{"role", "decode"}}, static_cast<double>(cluster.decode.size()));
+  WriteInfo(nodes, text);
   WriteBlocks(nodes, text);
   WriteTiers(nodes, text);
   WriteFaults(nodes, text);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "proto/grpc_status.h"
 #include "proto/node.grpc.pb.h"
 
@@ -89,6 +90,7 @@ bool Registration::Report(Stream& stream, absl::Status* health) {
   do {
     if (since_load >= options_.interval) {
       *report.mutable_load() = options_.load();
+      report.mutable_load()->set_unix_ms(absl::ToUnixMillis(absl::Now()));
       if (!stream.Write(report)) return true;
       since_load = absl::ZeroDuration();
       *health = Health();
