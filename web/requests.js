@@ -22,6 +22,12 @@ function drawLegend() {
   legend.append(...parts.map(([name, color]) => element("span", {}, element("i", { style: `background:${color}` }), name)));
 }
 
+// The part of an id that tells requests apart at a glance; the whole is in the label and in the detail.
+const shortId = (id) => (id.length > 16 ? `${id.slice(0, 12)}…` : id);
+
+const placed = (sequence) => [[sequence.prefill_node, sequence.decode_node].filter(Boolean).join(" → "),
+  `${number(sequence.output_tokens)} tokens`, sequence.retries ? `${sequence.retries} moved` : ""].filter(Boolean).join(", ");
+
 function bar(request, sequence, longest) {
   const took = request.took_ms || request.age_ms;
   const parts = PHASES.map(([phase, color]) => {
@@ -34,15 +40,35 @@ function bar(request, sequence, longest) {
     chosen = request.request_id;
     showDetail(request);
   } },
-  element("span", { class: "name" }, `${sequence.state === "running" ? "● " : ""}${request.request_id}`),
+  element("span", { class: "name" }, `${sequence.state === "running" ? "● " : ""}${shortId(request.request_id)} `,
+    element("small", {}, placed(sequence))),
   element("span", { class: "track" }, ...parts),
   element("span", { class: "took" }, duration(took / 1000)));
 }
 
+function phaseRow(sequence, [phase, color], sum) {
+  const ms = sequence.phases[`${phase}_ms`] || 0;
+  return element("tr", {}, element("td", {}, element("i", { class: "dot", style: `background:${color}` }), phase.replaceAll("_", " ")),
+    element("td", {}, duration(ms / 1000)), element("td", {}, sum > 0 ? `${number((100 * ms) / sum)} %` : "–"));
+}
+
+function sequenceDetail(request, sequence) {
+  const sum = PHASES.reduce((all, [phase]) => all + (sequence.phases[`${phase}_ms`] || 0), 0);
+  return element("div", {},
+    element("p", {}, `${request.request_id}: ${sequence.state}, ${placed(sequence)}; ${number(request.prompt_tokens)} prompt tokens, ` +
+      `${number(sequence.cached_tokens)} of them cached`),
+    element("table", {}, element("tr", {}, ...["Phase", "Time", "Share"].map((name) => element("th", {}, name))),
+      ...PHASES.map((phase) => phaseRow(sequence, phase, sum))));
+}
+
 function showDetail(request) {
   const detail = document.getElementById("detail");
+  const open = detail.querySelector("details")?.open;
+  const raw = element("details", {}, element("summary", {}, "Everything that is known of it"),
+    element("pre", {}, JSON.stringify(request, null, 2)));
+  raw.open = Boolean(open);
+  detail.replaceChildren(...request.sequences.map((sequence) => sequenceDetail(request, sequence)), raw);
   detail.hidden = false;
-  detail.textContent = JSON.stringify(request, null, 2);
 }
 
 export function drawRequests({ running, ended }) {
