@@ -11,7 +11,7 @@
 namespace baton::cli {
 namespace {
 
-struct Options {
+struct CertsOptions {
   std::string out;
   std::string cluster = "baton";
   std::vector<std::string> nodes;
@@ -19,7 +19,7 @@ struct Options {
   bool force = false;
 };
 
-absl::Status MakeCertificates(const Options& options) {
+absl::Status MakeCertificates(const CertsOptions& options) {
   std::vector<server::NodeName> names;
   for (const std::string& node : options.nodes) {
     BATON_ASSIGN_OR_RETURN(server::NodeName name, server::ParseNodeName(node));
@@ -40,7 +40,7 @@ absl::Status MakeCertificates(const Options& options) {
 }  // namespace
 
 void AddCertsCommand(CLI::App& app, int* exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CertsOptions>();
   CLI::App* command = app.add_subcommand(
       "certs", "Make a cluster's certificate authority and its processes' certificates");
   command

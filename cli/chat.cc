@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct ChatOptions {
   std::string url = "http://127.0.0.1:8000";
   std::string model, system;
   double temperature = 0.7;
@@ -40,7 +40,7 @@ absl::StatusOr<std::string> FirstModel(const std::string& url) {
 }
 
 // Streams the answer to `messages` to the terminal and returns it.
-absl::StatusOr<std::string> Answer(const Options& options, const json& messages) {
+absl::StatusOr<std::string> StreamAnswer(const ChatOptions& options, const json& messages) {
   const json request = {{"model", options.model},
                         {"messages", messages},
                         {"stream", true},
@@ -69,7 +69,7 @@ absl::StatusOr<std::string> Answer(const Options& options, const json& messages)
   return answer;
 }
 
-absl::Status Chat(Options options) {
+absl::Status Chat(ChatOptions options) {
   if (options.model.empty()) {
     BATON_ASSIGN_OR_RETURN(options.model, FirstModel(options.url));
   }
@@ -96,7 +96,7 @@ absl::Status Chat(Options options) {
     if (line.empty() || line == "/new") continue;
     interrupted = false;
     messages.push_back({{"role", "user"}, {"content", line}});
-    absl::StatusOr<std::string> answer = Answer(options, messages);
+    absl::StatusOr<std::string> answer = StreamAnswer(options, messages);
     if (!answer.ok()) {
       if (!terminal) return answer.status();
       std::fprintf(stderr, "baton chat: %s\n", std::string(answer.status().message()).c_str());
@@ -111,7 +111,7 @@ absl::Status Chat(Options options) {
 }  // namespace
 
 void AddChatCommand(CLI::App& app, int* exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChatOptions>();
   CLI::App* command = app.add_subcommand("chat", "Chat with a served model in the terminal");
   command->add_option("--url", options->url, "server, as http://host:port")->capture_default_str();
   command->add_option("--model", options->model, "model id; empty: the server's first");

@@ -20,7 +20,7 @@
 namespace baton::cli {
 namespace {
 
-struct Options {
+struct HealthOptions {
   std::string url;
   std::string grpc;
   std::string certs;
@@ -28,7 +28,7 @@ struct Options {
   int timeout_ms = 2000;
 };
 
-absl::Status CheckHttp(const Options& options) {
+absl::Status CheckHttp(const HealthOptions& options) {
   BATON_ASSIGN_OR_RETURN(const HttpReply reply,
                          HttpGet(options.url, "/ready", absl::Milliseconds(options.timeout_ms)));
   if (reply.status == 200) return absl::OkStatus();
@@ -39,7 +39,7 @@ absl::Status CheckHttp(const Options& options) {
 // first field is the status, 1 for SERVING
 // (https://github.com/grpc/grpc/blob/master/doc/health-checking.md), so no generated code is
 // needed.
-absl::Status CheckGrpc(const Options& options) {
+absl::Status CheckGrpc(const HealthOptions& options) {
   BATON_ASSIGN_OR_RETURN(
       const auto credentials,
       server::ChannelCredentials({.certs_folder = options.certs, .insecure = options.insecure},
@@ -73,7 +73,7 @@ absl::Status CheckGrpc(const Options& options) {
 }  // namespace
 
 void AddHealthCommand(CLI::App& app, int* exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<HealthOptions>();
   CLI::App* command =
       app.add_subcommand("health", "Exit 0 when a process is ready (probe for containers)");
   auto* url = command->add_option("--url", options->url, "HTTP API of a router: asks /ready");

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -119,20 +118,24 @@ void LocalCluster::Show(ChildProcess& child, const std::string& line) {
   std::vector<std::string>& log = log_[static_cast<size_t>(&child - children_.data())];
   log.push_back(line);
   if (log.size() > kLogLines) log.erase(log.begin());
-  if (!options_.quiet) std::fprintf(stderr, "%-10s| %s\n", child.name().c_str(), line.c_str());
+  if (options_.log != nullptr) options_.log->Write(child.name(), line);
 }
 
 absl::Status LocalCluster::DeathOf(ChildProcess& child, int exit_code) const {
   const std::vector<std::string>& log = log_[static_cast<size_t>(&child - children_.data())];
+  const bool quiet = options_.log == nullptr;
   return absl::UnavailableError(absl::StrCat(child.name(), " ended with code ", exit_code,
-                                             options_.quiet && !log.empty() ? ":\n" : "",
-                                             options_.quiet ? absl::StrJoin(log, "\n") : ""));
+                                             quiet && !log.empty() ? ":\n" : "",
+                                             quiet ? absl::StrJoin(log, "\n") : ""));
 }
 
 absl::Status LocalCluster::Restart(size_t index, int exit_code) {
   if (index == 0 || restarts_[index] >= kRestartsMax) return DeathOf(children_[index], exit_code);
-  std::fprintf(stderr, "baton serve: %s ended with code %d; starting it again (%d of %d)\n",
-               children_[index].name().c_str(), exit_code, restarts_[index] + 1, kRestartsMax);
+  if (options_.log != nullptr) {
+    options_.log->Write("serve", absl::StrCat(children_[index].name(), " ended with code ",
+                                              exit_code, "; starting it again (",
+                                              restarts_[index] + 1, " of ", kRestartsMax, ")"));
+  }
   // 0.1, 0.2, 0.4 ... seconds, so that a node that cannot live does not spin.
   usleep(100'000u << restarts_[index]);
   ++restarts_[index];

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "cli/child_log.h"
 #include "cli/child_process.h"
 
 namespace baton::cli {
@@ -18,7 +19,7 @@ struct LocalClusterOptions {
   std::vector<std::string> decode_flags;
   int prefill = 1;
   int decode = 1;
-  bool quiet = false;  // show children's lines only when something is wrong
+  ChildLog* log = nullptr;  // hears the children's lines; null: only when something is wrong
 };
 
 // Driven by one thread, which also must have started it (ChildProcess). SIGINT, SIGTERM and SIGCHLD

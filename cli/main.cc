@@ -2,8 +2,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "bench/load/bench_command.h"
+#include "cli/command_tree.h"
 #include "cli/commands.h"
 
 namespace {
@@ -19,31 +21,54 @@ bool KnowsCommand(const CLI::App& app, const std::string& word) {
   return false;
 }
 
+// The words before the first flag: the command.
+std::string CalledCommand(int argc, char** argv) {
+  std::string line;
+  for (int i = 1; i < argc && argv[i][0] != '-'; ++i)
+    line += (i > 1 ? " " : "") + std::string(argv[i]);
+  return line;
+}
+
+struct Group {
+  const char* name;
+  std::vector<const char*> commands;
+};
+
+void AddCommands(CLI::App& app, int* exit_code) {
+  baton::cli::AddServeCommand(app, exit_code);
+  baton::cli::AddConfigCommand(app, exit_code);
+  baton::cli::AddCertsCommand(app, exit_code);
+  baton::cli::AddHealthCommand(app, exit_code);
+  baton::cli::AddTopCommand(app, exit_code);
+  baton::cli::AddDoctorCommand(app, exit_code);
+  baton::cli::AddChatCommand(app, exit_code);
+  baton::bench::AddBenchCommand(app, exit_code);
+  baton::cli::AddScoreCommand(app, exit_code);
+  baton::cli::AddPerplexityCommand(app, exit_code);
+  baton::cli::AddChipsCommand(app, exit_code);
+  baton::cli::AddCompletionCommand(app);
+  baton::cli::AddManCommand(app);
+  const Group groups[] = {{"Serve", {"serve", "config", "certs"}},
+                          {"Watch", {"top", "doctor", "health"}},
+                          {"Use", {"chat", "bench"}},
+                          {"Check models", {"score", "perplexity", "chips"}},
+                          {"Shell", {"completion", "man"}}};
+  for (const Group& group : groups) {
+    for (const char* command : group.commands) app.get_subcommand(command)->group(group.name);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Baton: LLM inference with prefill and decode in separate processes");
+  CLI::App app("Baton: LLM inference with prefill and decode in separate processes", "baton");
+  baton::cli::UseShortHelp(app);
   app.set_version_flag("--version", "baton " BATON_VERSION);
   app.require_subcommand(1);
   int exit_code = 0;
-  baton::cli::AddServeCommand(app, &exit_code);
-  baton::cli::AddChatCommand(app, &exit_code);
-  baton::cli::AddDoctorCommand(app, &exit_code);
-  baton::cli::AddChipsCommand(app, &exit_code);
-  baton::cli::AddHealthCommand(app, &exit_code);
-  baton::cli::AddCertsCommand(app, &exit_code);
-  baton::bench::AddBenchCommand(app, &exit_code);
-  baton::cli::AddScoreCommand(app, &exit_code);
-  baton::cli::AddPerplexityCommand(app, &exit_code);
-  app.get_subcommand("serve")->group("Serve");
-  app.get_subcommand("health")->group("Serve");
-  app.get_subcommand("certs")->group("Serve");
-  app.get_subcommand("doctor")->group("Serve");
-  app.get_subcommand("chips")->group("Check models");
-  app.get_subcommand("chat")->group("Use");
-  app.get_subcommand("bench")->group("Use");
-  app.get_subcommand("score")->group("Check models");
-  app.get_subcommand("perplexity")->group("Check models");
+  AddCommands(app, &exit_code);
+  app.footer("baton COMMAND --help says more of a command, baton man everything.");
+  baton::cli::NameEnvironmentVariables(app, CalledCommand(argc, argv));
   if (argc > 1 && argv[1][0] != '-' && !KnowsCommand(app, argv[1])) return 2;
   try {
     app.parse(argc, argv);

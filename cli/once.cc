@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-absl::StatusOr<std::string> FirstModel(const std::string& url) {
+absl::StatusOr<std::string> ServedModel(const std::string& url) {
   BATON_ASSIGN_OR_RETURN(const HttpReply reply, HttpGet(url, "/v1/models", absl::Seconds(10)));
   const json models = json::parse(reply.body, nullptr, false);
   if (reply.status != 200 || !models.is_object() || !models.contains("data") ||
@@ -85,7 +85,7 @@ void PrintTimes(const Answer& answer, absl::Time sent) {
 }  // namespace
 
 absl::Status AskOnce(const std::string& url, const std::string& question, int max_tokens) {
-  BATON_ASSIGN_OR_RETURN(const std::string model, FirstModel(url));
+  BATON_ASSIGN_OR_RETURN(const std::string model, ServedModel(url));
   json request = {{"model", model},   {"messages", {{{"role", "user"}, {"content", question}}}},
                   {"stream", true},   {"stream_options", {{"include_usage", true}}},
                   {"temperature", 0}, {"max_tokens", max_tokens},

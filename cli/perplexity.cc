@@ -20,7 +20,7 @@
 namespace baton::cli {
 namespace {
 
-struct Options {
+struct PerplexityOptions {
   ModelRunOptions run;
   std::string text;
   int32_t chunk = 512;
@@ -40,7 +40,7 @@ double NegativeLogProbability(absl::Span<const float> logits, int32_t id) {
   return std::log(sum) - (logits[id] - most);
 }
 
-absl::StatusOr<std::vector<int32_t>> ReadTokens(const Options& options,
+absl::StatusOr<std::vector<int32_t>> ReadTokens(const PerplexityOptions& options,
                                                 const models::text::Tokenizer& tokenizer) {
   BATON_ASSIGN_OR_RETURN(const models::MappedFile file, models::MappedFile::Open(options.text));
   const absl::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
@@ -72,9 +72,8 @@ absl::Status AddChunk(ModelRun& run, absl::Span<const int32_t> chunk, int32_t bo
   });
 }
 
-absl::Status Perplexity(const Options& options) {
-  BATON_ASSIGN_OR_RETURN(const auto tokenizer,
-                         models::text::Tokenizer::Open(options.run.model));
+absl::Status Perplexity(const PerplexityOptions& options) {
+  BATON_ASSIGN_OR_RETURN(const auto tokenizer, models::text::Tokenizer::Open(options.run.model));
   BATON_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ReadTokens(options, *tokenizer));
   BATON_ASSIGN_OR_RETURN(ModelRun run, ModelRun::Load(options.run));
   if (tokenizer->vocab_size() > run.config().vocab_size) {
@@ -103,7 +102,7 @@ absl::Status Perplexity(const Options& options) {
 }  // namespace
 
 void AddPerplexityCommand(CLI::App& app, int* exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PerplexityOptions>();
   CLI::App* perplexity = app.add_subcommand(
       "perplexity",
       "Measure how well a model predicts a text: exp of the mean negative log-probability");

@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct ScoreOptions {
   ModelRunOptions run;
   std::string ids_file;
   std::string out;
@@ -76,7 +76,7 @@ absl::StatusOr<Prompts> ReadPrompts(const std::string& path, int32_t vocab_size)
   return prompts;
 }
 
-absl::StatusOr<models::SafetensorsWriter> CreateOutput(const Options& options,
+absl::StatusOr<models::SafetensorsWriter> CreateOutput(const ScoreOptions& options,
                                                        const Prompts& prompts, int32_t vocab_size) {
   std::vector<models::SafetensorsEntry> entries;
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -115,7 +115,7 @@ absl::Status ScorePrompt(ModelRun& run, const std::vector<int32_t>& prompt, int3
   return out.Append(ids.data(), ids.size() * sizeof(int32_t));
 }
 
-absl::Status Score(const Options& options) {
+absl::Status Score(const ScoreOptions& options) {
   BATON_ASSIGN_OR_RETURN(ModelRun run, ModelRun::Load(options.run));
   const int32_t vocab_size = run.config().vocab_size;
   BATON_ASSIGN_OR_RETURN(const Prompts prompts, ReadPrompts(options.ids_file, vocab_size));
@@ -147,7 +147,7 @@ absl::Status Score(const Options& options) {
 }  // namespace
 
 void AddScoreCommand(CLI::App& app, int* exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ScoreOptions>();
   CLI::App* score = app.add_subcommand(
       "score", "Write the logits of every position of given token ids, and greedy continuations");
   score->add_option("--model", options->run.model, "GGUF file, or folder with config.json")

@@ -61,14 +61,53 @@ void AddNames(const google::protobuf::Descriptor* descriptor, std::set<std::stri
   for (int i = 0; i < descriptor->field_count(); ++i) names->insert(descriptor->field(i)->name());
 }
 
+// Leaves in `unknown` what `others` do not know either.
+void KeepCommon(const std::map<Position, std::string>& others,
+                std::map<Position, std::string>* unknown) {
+  for (auto it = unknown->begin(); it != unknown->end();) {
+    it = others.count(it->first) > 0 ? std::next(it) : unknown->erase(it);
+  }
+}
+
 std::string QuotedName(const std::string& warning) {
   const std::vector<std::string> parts = absl::StrSplit(warning, " has no field named ");
   return parts.back();
 }
 
+// Keys that a message and its parts do not have.
+struct UnknownKeys {
+  std::map<Position, std::string> at_top;  // another message may have them
+  std::map<Position, std::string> nested;  // in the braces of a part: nobody else's
+};
+
+// Merges `text` into `message`; adds the names of its keys to `known`.
+absl::StatusOr<UnknownKeys> MergeText(const std::string& path, const std::string& text,
+                                      Message& message, std::set<std::string>* known) {
+  const auto* descriptor = message.GetDescriptor();
+  AddNames(descriptor, known);
+  std::vector<Message*> parts;
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const FieldDescriptor* field = descriptor->field(i);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    parts.push_back(message.GetReflection()->MutableMessage(&message, field));
+    AddNames(field->message_type(), known);
+  }
+  UnknownKeys unknown;
+  BATON_ASSIGN_OR_RETURN(const auto all, ParsePart(path, text, message));
+  for (const auto& [position, warning] : all) {
+    const bool nested = !absl::StrContains(warning, descriptor->full_name());
+    (nested ? unknown.nested : unknown.at_top)[position] = warning;
+  }
+  for (Message* part : parts) {
+    BATON_ASSIGN_OR_RETURN(const auto of_part, ParsePart(path, text, *part));
+    KeepCommon(of_part, &unknown.at_top);
+  }
+  return unknown;
+}
+
 }  // namespace
 
-absl::Status MergeConfigFile(const std::string& path, Message& message) {
+absl::Status MergeConfigFile(const std::string& path, const std::vector<Message*>& messages) {
   std::ifstream file(path);
   std::stringstream stream;
   stream << file.rdbuf();
@@ -77,29 +116,26 @@ absl::Status MergeConfigFile(const std::string& path, Message& message) {
   }
   const std::string text = stream.str();
   std::set<std::string> known;
-  const auto* descriptor = message.GetDescriptor();
-  AddNames(descriptor, &known);
-  std::vector<Message*> parts;
-  for (int i = 0; i < descriptor->field_count(); ++i) {
-    const FieldDescriptor* field = descriptor->field(i);
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    parts.push_back(message.GetReflection()->MutableMessage(&message, field));
-    AddNames(field->message_type(), &known);
-  }
-  BATON_ASSIGN_OR_RETURN(auto unknown, ParsePart(path, text, message));
-  for (Message* part : parts) {
-    BATON_ASSIGN_OR_RETURN(const auto of_part, ParsePart(path, text, *part));
-    for (auto it = unknown.begin(); it != unknown.end();) {
-      // A key inside process { ... } is judged by that message alone.
-      const bool nested = !absl::StrContains(it->second, descriptor->full_name());
-      it = nested || of_part.count(it->first) > 0 ? std::next(it) : unknown.erase(it);
+  std::map<Position, std::string> unknown, nested;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    BATON_ASSIGN_OR_RETURN(UnknownKeys own, MergeText(path, text, *messages[i], &known));
+    nested.merge(own.nested);
+    if (i == 0) {
+      unknown = std::move(own.at_top);
+    } else {
+      KeepCommon(own.at_top, &unknown);
     }
   }
+  unknown.merge(nested);
   if (unknown.empty()) return absl::OkStatus();
   const auto& [position, warning] = *unknown.begin();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "configuration file ", path, ", line ", position.first + 1, ": unknown key ",
-      QuotedName(warning), "; known: ", absl::StrJoin(known, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("configuration file ", path, ", line ", position.first + 1, ": unknown key ",
+                   QuotedName(warning), "; known: ", absl::StrJoin(known, ", ")));
+}
+
+absl::Status MergeConfigFile(const std::string& path, Message& message) {
+  return MergeConfigFile(path, std::vector<Message*>{&message});
 }
 
 }  // namespace baton::server

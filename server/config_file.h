@@ -4,6 +4,7 @@
 #include <google/protobuf/message.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -14,5 +15,8 @@ namespace baton::server {
 // NotFound: the file cannot be read. InvalidArgument: syntax, a type, or a key that no message has
 // (line and column).
 absl::Status MergeConfigFile(const std::string& path, google::protobuf::Message& message);
+// One file for several processes: each message takes the keys that it has.
+absl::Status MergeConfigFile(const std::string& path,
+                             const std::vector<google::protobuf::Message*>& messages);
 
 }  // namespace baton::server

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "proto/config.pb.h"
+#include "server/config_keys.h"
 #include "tests/fakes/temp_folder.h"
 
 namespace baton::server {
@@ -134,6 +136,67 @@ TEST(Config, NamesAFileThatIsNotThereOrDoesNotParse) {
       Read({"--config", folder.Write("broken", "port: \"text\"\n")}, config);
   EXPECT_EQ(broken.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(broken.message()), HasSubstr("line 1"));
+}
+
+// The three processes of a local cluster, configured at once.
+struct Processes {
+  v1::RouterConfig router;
+  v1::PrefillConfig prefill;
+  v1::DecodeConfig decode;
+  std::vector<google::protobuf::Message*> all() { return {&router, &prefill, &decode}; }
+};
+
+absl::Status ReadAll(std::vector<std::string> arguments, Processes& processes) {
+  CLI::App app;
+  AddFlags(app, processes.all());
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(arguments);
+  return FinishConfig(app, processes.all());
+}
+
+TEST(Config, AKeyOfSeveralProcessesIsSetInEachThatHasIt) {
+  const fakes::TempFolder folder;
+  const std::string file =
+      folder.Write("all", "max_batch: 5\nscheduler { queue_weight: 3 }\nlog_level: \"warn\"\n");
+  Processes processes;
+  ASSERT_TRUE(ReadAll({"--config", file, "--model", "m", "--max-model-len", "7"}, processes).ok());
+  EXPECT_EQ(processes.router.model(), "m");
+  EXPECT_EQ(processes.prefill.node().model(), "m");
+  EXPECT_EQ(processes.decode.node().max_context(), 7);
+  EXPECT_EQ(processes.decode.max_batch(), 5);
+  EXPECT_EQ(processes.router.scheduler().queue_weight(), 3);
+  EXPECT_EQ(processes.prefill.process().log_level(), "warn");
+}
+
+TEST(Config, AFileForSeveralProcessesStillHasNoUnknownKeys) {
+  const fakes::TempFolder folder;
+  for (const char* text : {"max_batsh: 5\n", "port: 1\nscheduler { queue_wait: 3 }\n"}) {
+    Processes processes;
+    const absl::Status status = ReadAll({"--config", folder.Write("all", text)}, processes);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
+TEST(Config, WhatIsSetCanBeGivenToAnotherProcess) {
+  v1::RouterConfig config;
+  ASSERT_TRUE(
+      Read({"--port", "0", "--insecure", "--log-level", "warn", "--certs", ""}, config).ok());
+  v1::RouterConfig other;
+  ASSERT_TRUE(Read(FlagsOf(config), other).ok());
+  EXPECT_EQ(other.DebugString(), config.DebugString());
+  EXPECT_EQ(other.port(), 0);
+}
+
+TEST(Config, EveryKeyIsDocumentedWithARangeForEachNumber) {
+  Processes processes;
+  for (google::protobuf::Message* message : processes.all()) {
+    for (const Key& key : KeysOf(*message)) {
+      const KeyDoc doc = DocOf(key);
+      EXPECT_GT(doc.help.size(), 8u) << doc.name;
+      EXPECT_TRUE(doc.type != "number" || !doc.allowed.empty()) << doc.name;
+      EXPECT_TRUE(CheckRange(key).ok()) << doc.name;
+    }
+  }
 }
 
 }  // namespace
