@@ -112,6 +112,26 @@ class OfflineCommands(unittest.TestCase):
             b = struct.unpack(f"<{count}f", p_chip[name][2])
             self.assertLess(max(abs(x - y) for x, y in zip(a, b)), 0.05 * max(map(abs, a)))
 
+    def perplexity(self, text, *arguments):
+        code, out, errors = baton("perplexity", "--model", tiny_model(), "--text", text, "--chunk", 64, *arguments)
+        self.assertEqual(code, 0, errors)
+        return {name: re.findall(r"[\d.]+", rest) for name, rest in re.findall(r"^([\w -]+):(.*)$", out, re.M)}
+
+    def test_perplexity_measures_the_distance_from_another_device(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as text:
+            text.write("The quick brown fox jumps over the lazy dog. " * 5)
+            text.flush()
+            chips = self.perplexity(text.name, "--device", "p_chip", "--reference", "d_chip")
+            judged = self.perplexity(text.name, "--device", "d_chip", "--reference", "cpu")
+        self.assertEqual(chips["mean KL"], ["0.000000", "0.000000"], "the chips differ in a bit")
+        self.assertEqual(chips["same top-1"], ["100.00"])
+        self.assertEqual(judged["perplexity"], chips["perplexity"])
+        mean, largest = map(float, judged["mean KL"])
+        self.assertTrue(0 < mean <= largest, judged)
+        # Logits that err by 0.1 rms move a softmax by at most about 0.01 nats.
+        self.assertLess(mean, 0.01)
+        self.assertLess(abs(float(judged["its perplexity"][1]) - 1), 0.05)
+
     def test_score_names_the_bad_token(self):
         with tempfile.TemporaryDirectory() as folder:
             ids = write_json(os.path.join(folder, "ids.json"), [[1, 99999]])
