@@ -3,11 +3,14 @@
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cluster import BIN_DIR, SLOWNESS, Cluster, Process, request, tiny_model, wait_until
@@ -54,6 +57,27 @@ class ClusterCommands(unittest.TestCase):
                                   stdin="one\ntwo\n/exit\nnever read\n")
         self.assertEqual((code, errors), (0, ""))
         self.assertGreaterEqual(len(out.splitlines()), 2)
+
+    def test_chat_on_a_terminal_takes_several_lines_and_tells_the_times(self):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(BATON, [BATON, "chat", "--url", self.url, "--max-tokens", "4", "--temperature", "0"])
+        text, sent, deadline = "", 0, time.monotonic() + 30 * SLOWNESS
+        steps = [("> ", "one\\\n"), ("... ", "two\n"), ("prompt tokens cached]\r\n> ", "\x04")]
+        while time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.2)[0]:
+                try:
+                    text += os.read(terminal, 65536).decode(errors="replace")
+                except OSError:  # the other end is closed
+                    break
+            if sent < len(steps) and text.endswith(steps[sent][0]):
+                os.write(terminal, steps[sent][1].encode())
+                sent += 1
+        else:
+            os.kill(pid, signal.SIGKILL)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0, text)
+        os.close(terminal)
+        self.assertRegex(text, r"\[\d+ ms to the first token, .*4 tokens; \d+ of \d+ prompt tokens cached\]")
 
     def test_chat_says_what_is_wrong_when_nobody_answers(self):
         code, _, errors = baton("chat", "--url", "http://127.0.0.1:9", stdin="hello\n")

@@ -55,6 +55,17 @@ TEST_F(ClusterViewTest, AClusterIsReadyWithOneNodeOfEachRoleAndSaysWhatIsMissing
   EXPECT_EQ(view_.snapshot()->Missing(), "No prefill node is ready.");
 }
 
+TEST_F(ClusterViewTest, ANodesClockIsComparedWithTheRoutersWhereItTellsIt) {
+  const auto node = view_.Join(Hello("d", v1::NODE_ROLE_DECODE));
+  ASSERT_TRUE(node.ok());
+  ASSERT_TRUE(view_.Report(*node, v1::NodeLoad()).ok());
+  EXPECT_EQ(view_.snapshot()->decode[0]->clock_skew, absl::ZeroDuration());
+  v1::NodeLoad ahead;
+  ahead.set_unix_ms(absl::ToUnixMillis(absl::Now() + absl::Seconds(7000)));
+  ASSERT_TRUE(view_.Report(*node, ahead).ok());
+  EXPECT_NEAR(absl::ToDoubleSeconds(view_.snapshot()->decode[0]->clock_skew), 7000, 600);
+}
+
 TEST_F(ClusterViewTest, ANodeThatDiffersIsRefusedWithTheNameOfTheField) {
   ASSERT_TRUE(view_.Join(Hello("p", v1::NODE_ROLE_PREFILL)).ok());
   const auto refused = [&](const char* field, auto change) {
