@@ -65,6 +65,20 @@ DecodeCandidate DecodeCandidateOf(const Node& node, int64_t now_ns) {
   return candidate;
 }
 
+// Nodes at which calls fail are left out where there are others.
+template <typename Candidate>
+void LeaveOutPaused(const std::vector<std::shared_ptr<const Node>>& nodes, absl::Time now,
+                    std::vector<Candidate>* candidates) {
+  bool others = false;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    others = others || ((*candidates)[i].available && !nodes[i]->client->Paused(now));
+  }
+  if (!others) return;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i]->client->Paused(now)) (*candidates)[i].available = false;
+  }
+}
+
 }  // namespace
 
 SchedulePolicy PolicyFrom(const v1::SchedulerConfig& config) {
@@ -120,6 +134,8 @@ Candidates CandidatesFor(const ClusterSnapshot& cluster, absl::Span<const Prefix
     candidate.cached_tokens = decode_matches.CachedTokens(*node);
     if (!tried.empty() && tried.count(node->client) > 0) candidate.available = false;
   }
+  LeaveOutPaused(cluster.prefill, now, &candidates.prefill);
+  LeaveOutPaused(cluster.decode, now, &candidates.decode);
   return candidates;
 }
 

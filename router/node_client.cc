@@ -109,6 +109,46 @@ void NodeClient::Renew(const std::vector<std::string>& ticket_ids, absl::Duratio
       });
 }
 
+void NodeClient::CallFailed(absl::Time now) {
+  MutexLock lock(mutex_);
+  if (!trust_) trust_.emplace();
+  trust_->Failed(now);
+  doubted_ = true;
+}
+
+void NodeClient::CallWorked() {
+  if (!doubted_) return;
+  MutexLock lock(mutex_);
+  trust_.reset();
+  doubted_ = !ways_.empty();
+}
+
+void NodeClient::HandOverFailed(uint64_t decode_incarnation, absl::Time now) {
+  MutexLock lock(mutex_);
+  ways_[decode_incarnation].Failed(now);
+  doubted_ = true;
+}
+
+void NodeClient::HandOverWorked(uint64_t decode_incarnation) {
+  if (!doubted_) return;
+  MutexLock lock(mutex_);
+  ways_.erase(decode_incarnation);
+  doubted_ = trust_.has_value() || !ways_.empty();
+}
+
+bool NodeClient::Paused(absl::Time now) const {
+  if (!doubted_) return false;
+  MutexLock lock(mutex_);
+  return trust_ && trust_->Paused(now);
+}
+
+bool NodeClient::HandOverPaused(uint64_t decode_incarnation, absl::Time now) const {
+  if (!doubted_) return false;
+  MutexLock lock(mutex_);
+  const auto way = ways_.find(decode_incarnation);
+  return way != ways_.end() && way->second.Paused(now);
+}
+
 void NodeClient::Lose() {
   // Cancelling may run a call's last callback on this thread, which takes the lock.
   std::vector<std::shared_ptr<AnyCall>> calls;

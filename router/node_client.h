@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "proto/decode.grpc.pb.h"
 #include "proto/prefill.grpc.pb.h"
 #include "router/learnt_line.h"
+#include "router/node_trust.h"
 #include "router/stream_call.h"
 
 namespace baton::router {
@@ -75,6 +77,17 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
   // The node is gone: every open call ends with Unavailable, later ones too.
   void Lose() ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // A call could not be made or broke off, or the node answered.
+  void CallFailed(absl::Time now) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CallWorked() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same of a hand-over from this node to the decode node of that incarnation.
+  void HandOverFailed(uint64_t decode_incarnation, absl::Time now) ABSL_LOCKS_EXCLUDED(mutex_);
+  void HandOverWorked(uint64_t decode_incarnation) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Better not used for now, where there is another.
+  bool Paused(absl::Time now) const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool HandOverPaused(uint64_t decode_incarnation, absl::Time now) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   SentWork& sent() { return sent_; }
   // What was learnt of the node since it registered.
   NodeRates& rates() { return rates_; }
@@ -90,8 +103,11 @@ class NodeClient : public std::enable_shared_from_this<NodeClient> {
   OpenCalls* open_calls_;
   SentWork sent_;
   NodeRates rates_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   bool lost_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> doubted_{false};  // whether there is anything in the next two
+  std::optional<NodeTrust> trust_ ABSL_GUARDED_BY(mutex_);      // none: nothing failed
+  std::map<uint64_t, NodeTrust> ways_ ABSL_GUARDED_BY(mutex_);  // by incarnation; that failed
   std::map<AnyCall*, std::weak_ptr<AnyCall>> calls_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -57,6 +57,9 @@ void SequenceFlow::DecodeFailed(const absl::Status& status) {
                decode_node_->hello.node_id(), status.ToString());
   last_error_ = FromNodeStatus(status, "decode node");
   tried_.insert(decode_node_->client);
+  if (status.code() == absl::StatusCode::kUnavailable) {
+    decode_node_->client->CallFailed(router_.clock.Now());
+  }
   DropDecode();
   DropPrefill();
   if (!MayRetry(status, decode_node_->client)) return Fail(*last_error_);
@@ -74,6 +77,7 @@ void SequenceFlow::PrefillFailed(const absl::Status& status) {
   const bool lease_lost = status.code() == absl::StatusCode::kNotFound ||
                           status.code() == absl::StatusCode::kFailedPrecondition;
   const bool decodes = TokensLeft() > 1;
+  NotePrefillFailure(status);
   if (!MayRetry(status, prefill_node_->client)) return Fail(*last_error_);
   router_.metrics.prefill_retries.Add();
   if (decodes && lease_lost) {

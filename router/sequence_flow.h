@@ -20,6 +20,8 @@
 
 namespace baton::router {
 
+struct Candidates;
+
 // What one sequence is to be.
 struct SequenceSpec {
   std::string request_id;
@@ -91,6 +93,9 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   Placement WhatToPlace() const;
   // Asks the scheduler. False when no node takes the sequence: then it has failed, or waits.
   bool Place(const ClusterSnapshot& cluster);
+  // The scheduler's decision; pairs whose hand-overs fail are passed over where there is another.
+  Decision DecideAroundCuts(const ClusterSnapshot& cluster, const Placement& placement,
+                            Candidates* candidates) const;
   // The same for the prefill node alone, under the lease that is there.
   bool PlacePrefillAgain(const ClusterSnapshot& cluster);
   // What the prefill node could fetch from another instead of computing it.
@@ -109,6 +114,8 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   // Whether another node may be tried after `failed` ended a call with `status`; counts the
   // failure.
   bool MayRetry(const absl::Status& status, const std::shared_ptr<NodeClient>& failed);
+  // The prefill node, or its way to the decode node, is trusted less.
+  void NotePrefillFailure(const absl::Status& status);
   // Whether the router as a whole may try again after the latest failure; takes from its budget.
   bool HasBudget(const ClusterSnapshot& cluster);
 

@@ -54,20 +54,34 @@ Placement SequenceFlow::WhatToPlace() const {
   return placement;
 }
 
+Decision SequenceFlow::DecideAroundCuts(const ClusterSnapshot& cluster, const Placement& placement,
+                                        Candidates* candidates) const {
+  Decision decision = Decide(router_.policy, placement, candidates->prefill, candidates->decode);
+  while (decision.prefill && decision.decode &&
+         cluster.prefill[*decision.prefill]->client->HandOverPaused(
+             cluster.decode[*decision.decode]->hello.incarnation(), placed_at_)) {
+    candidates->prefill[*decision.prefill].available = false;
+    const Decision other =
+        Decide(router_.policy, placement, candidates->prefill, candidates->decode);
+    if (!other.prefill && !IsLocal(other.reason)) break;
+    decision = other;
+  }
+  return decision;
+}
+
 bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
   ReleasePrefillWork();
   const std::vector<int32_t> tokens = PromptSoFar();
   const std::vector<PrefixMatch> matches =
       FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
   placed_at_ = router_.clock.Now();
-  const Candidates candidates =
+  Candidates candidates =
       CandidatesFor(cluster, matches, static_cast<int64_t>(tokens.size()), tried_, placed_at_);
   Placement placement = WhatToPlace();
   if (!cluster.decode.empty()) {
     placement.kv_bytes_per_token = KvBytesPerToken(cluster.decode.front()->hello.layout());
   }
-  const Decision decision =
-      Decide(router_.policy, placement, candidates.prefill, candidates.decode);
+  const Decision decision = DecideAroundCuts(cluster, placement, &candidates);
   prefill_node_ = decision.prefill ? cluster.prefill[*decision.prefill] : nullptr;
   decode_node_ = decision.decode ? cluster.decode[*decision.decode] : nullptr;
   const bool needs_decode = placement.decodes || IsLocal(decision.reason);

@@ -44,6 +44,20 @@ bool SequenceFlow::MayRetry(const absl::Status& status, const std::shared_ptr<No
   return ++failures_in_a_row_ <= router_.config.retries();
 }
 
+void SequenceFlow::NotePrefillFailure(const absl::Status& status) {
+  const absl::Time now = router_.clock.Now();
+  if (now >= spec_.deadline || (status.code() != absl::StatusCode::kUnavailable &&
+                                status.code() != absl::StatusCode::kDeadlineExceeded)) {
+    return;
+  }
+  // A node that hands over may itself be fine, and cut off from the decode node.
+  if (TokensLeft() > 1) {
+    prefill_node_->client->HandOverFailed(decode_node_->hello.incarnation(), now);
+  } else {
+    prefill_node_->client->CallFailed(now);
+  }
+}
+
 bool SequenceFlow::HasBudget(const ClusterSnapshot& cluster) {
   if (failed_ == nullptr) return true;
   // Sequences of a node that is gone must move: that is no storm.

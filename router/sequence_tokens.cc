@@ -21,6 +21,7 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
   }
   switch (event.kind_case()) {
     case v1::DecodeEvent::kLeased:
+      decode_node_->client->CallWorked();
       leased_ = event.leased();
       lease_pending_ = true;
       router_.leases.Add(decode_node_->client, ticket_.id(),
@@ -45,6 +46,7 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
       }
       break;
     case v1::DecodeEvent::kPrefilled:
+      decode_node_->client->CallWorked();
       prefilled_here_seconds_ = event.prefilled().prefill_seconds();
       ReleasePrefillWork();
       ObservePrefill(*decode_node_, event.prefilled().queue_seconds(),
@@ -60,6 +62,9 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   const auto self = shared_from_this();
   if (event.has_handed()) {
     const double exposed = event.handed().transfer_exposed_seconds();
+    if (prefill_node_ && decode_node_) {
+      prefill_node_->client->HandOverWorked(decode_node_->hello.incarnation());
+    }
     router_.metrics.transfer_exposed.Observe(exposed);
     timings_.transfer_exposed_ms = 1e3 * exposed;
     const double bytes = static_cast<double>(event.handed().kv_bytes());
@@ -71,6 +76,7 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
   }
   if (!event.has_first_token() || ended_) return;
   const v1::PrefillFirstToken& first = event.first_token();
+  prefill_node_->client->CallWorked();
   ReleasePrefillWork();
   ObservePrefill(*prefill_node_, first.queue_seconds(), first.prefill_seconds(),
                  first.cached_tokens(), received);

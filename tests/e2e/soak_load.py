@@ -1,7 +1,6 @@
 """The traffic of the soak: requests whose answers are known, from clients of every sort, and what became of them."""
 
 import collections
-import http.client
 import json
 import random
 import socket
@@ -77,6 +76,7 @@ class Traffic:
     def problem(self, text):
         with self.lock:
             self.problems.append((round(time.monotonic() - self.begin, 1), text))
+            print(f"PROBLEM {self.problems[-1]}", flush=True)
 
     def count(self, what):
         with self.lock:
@@ -127,15 +127,13 @@ class Traffic:
                 self.count("503 while its router was away")
             else:
                 self.problem(f"{name} at {address}: {error}")
-        except (OSError, http.client.HTTPException) as error:
-            self.cut(address, name, begin, repr(error))
         except AssertionError as error:
-            if "ended without [DONE]" in str(error):
-                self.cut(address, name, begin, str(error))
-            else:
+            if "WRONG ANSWER" in str(error):
                 self.problem(f"{name} at {address}: {error}")
-        except Exception as error:  # nothing is lost, a mistake of the soak itself included
-            self.problem(f"{name} at {address}: {error!r}")
+            else:
+                self.cut(address, name, begin, str(error))
+        except Exception as error:  # a connection that broke, maybe in the middle of a line
+            self.cut(address, name, begin, repr(error))
 
     def cut(self, address, name, begin, text):
         if self.excused(address, begin):

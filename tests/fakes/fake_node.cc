@@ -45,6 +45,12 @@ class CallCount {
   std::atomic<int>& cancelled_;
 };
 
+std::string TraceparentOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("traceparent");
+  if (found == context.client_metadata().end()) return "";
+  return {found->second.data(), found->second.size()};
+}
+
 }  // namespace
 
 void FakeWire::Commit(const std::string& ticket_id, uint64_t epoch) {
@@ -130,6 +136,11 @@ std::vector<v1::DecodeRequest> FakeNode::decode_requests() const {
   return decode_requests_;
 }
 
+std::vector<std::string> FakeNode::traceparents() const {
+  MutexLock lock(mutex_);
+  return traceparents_;
+}
+
 grpc::Status FakeNode::join_status() const {
   MutexLock lock(mutex_);
   return join_status_;
@@ -164,6 +175,7 @@ grpc::Status FakeNode::Run(grpc::ServerContext* context, const v1::PrefillReques
   {
     MutexLock lock(mutex_);
     prefill_requests_.push_back(*request);
+    traceparents_.push_back(TraceparentOf(*context));
   }
   if (!script.refuse.ok() && TakeFailure()) return script.refuse;
   if (!Pause(context, script.first_token_ms)) return grpc::Status::CANCELLED;
@@ -198,6 +210,7 @@ grpc::Status FakeNode::Generate(grpc::ServerContext* context, const v1::DecodeRe
   {
     MutexLock lock(mutex_);
     decode_requests_.push_back(*request);
+    traceparents_.push_back(TraceparentOf(*context));
   }
   if (!script.refuse.ok() && TakeFailure()) return script.refuse;
   while (script.never_leases) {

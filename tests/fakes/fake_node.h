@@ -97,6 +97,8 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
   int renewed() const { return renewed_; }
   std::vector<v1::PrefillRequest> prefill_requests() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<v1::DecodeRequest> decode_requests() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // The W3C trace context of each call; empty where it had none.
+  std::vector<std::string> traceparents() const ABSL_LOCKS_EXCLUDED(mutex_);
   // How the registration ended: OK while it stands.
   grpc::Status join_status() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool accepted() const { return accepted_; }
@@ -136,6 +138,7 @@ class FakeNode final : public v1::Prefill::Service, public v1::Decode::Service {
   NodeScript script_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::PrefillRequest> prefill_requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::DecodeRequest> decode_requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> traceparents_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::CacheEvents> cache_events_ ABSL_GUARDED_BY(mutex_);  // not sent yet
   grpc::Status join_status_ ABSL_GUARDED_BY(mutex_);
 };

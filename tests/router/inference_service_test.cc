@@ -50,6 +50,30 @@ TEST_F(InferenceServiceTest, StreamsTokensTextReasonAndUsage) {
   EXPECT_FALSE(chunks.front().has_usage());
 }
 
+TEST_F(InferenceServiceTest, TheTraceOfTheCallerGoesOnToTheNodes) {
+  constexpr char kCaller[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  StartCluster();
+  Connect();
+  grpc::ClientContext context;
+  context.AddMetadata("traceparent", kCaller);
+  v1::GenerateRequest request;
+  request.set_text("x");
+  const auto stream = stub->Generate(&context, request);
+  v1::GenerateChunk chunk;
+  while (stream->Read(&chunk)) continue;
+  ASSERT_TRUE(stream->Finish().ok());
+  Ask("/v1/completions", "{\"prompt\":\"x\"}", std::string("traceparent: ") + kCaller + "\r\n");
+  for (const fakes::FakeNode* node : {prefill, decode}) {
+    const std::vector<std::string> traces = node->traceparents();
+    ASSERT_EQ(traces.size(), 2u);
+    for (const std::string& trace : traces) {
+      EXPECT_EQ(trace.substr(0, 36), std::string(kCaller, 36));
+      EXPECT_NE(trace, kCaller) << "the span of the router is the parent";
+    }
+    EXPECT_NE(traces[0], traces[1]);
+  }
+}
+
 // What grpc.health.v1 says of the whole server, as the first field of its answer: 1 SERVING, 2
 // NOT_SERVING; 0 where the call failed. The messages are written by hand, as Debian has no code for
 // them.

@@ -62,6 +62,39 @@ TEST_F(NodeFailureTest, APrefillNodeThatDiesAfterItsFirstTokenIsReplacedWithoutA
     EXPECT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello");
 }
 
+TEST_F(NodeFailureTest, ANodeThatIsRegisteredAndCannotBeCalledCostsAFewCallsNotTheRetryBudget) {
+  StartCluster();
+  AddDecode("d1");
+  Say("Hello");
+  decode->SetScript(Failing(kGone));
+  const int requests = 3 * static_cast<int>(RetryBudget::kMax);
+  for (int i = 0; i < requests; ++i) {
+    ASSERT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello") << i;
+  }
+  EXPECT_GE(decode->calls(), NodeTrust::kFailures);
+  EXPECT_LT(decode->calls(), requests / 4);
+  // It is asked again, and trusted again.
+  decode->SetScript(Failing(grpc::Status::OK));
+  const int before = decode->calls();
+  EXPECT_TRUE(Eventually([&] {
+    EXPECT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello");
+    return decode->calls() > before;
+  }));
+}
+
+TEST_F(NodeFailureTest, APairWhoseHandOversFailIsPassedOver) {
+  StartCluster();
+  fakes::FakeNode* second = AddPrefill("p1");
+  Say("Hello");
+  prefill->SetScript(Failing(kGone));
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_EQ(TextOf(Ask("/v1/completions", "{\"prompt\":\"x\"}")), "Hello") << i;
+  }
+  EXPECT_GE(prefill->calls(), NodeTrust::kFailures);
+  EXPECT_LT(prefill->calls(), 10);
+  EXPECT_EQ(second->calls(), 30);
+}
+
 TEST_F(NodeFailureTest, ADecodeNodeThatRefusesOrDiesBeforeAnyTokenIsReplaced) {
   StartCluster();
   AddDecode("d1");

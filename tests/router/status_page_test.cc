@@ -55,6 +55,31 @@ TEST_F(StatusPageTest, ReadsOnlyFamiliesThatTheRouterHas) {
   EXPECT_GT(families, 10);
 }
 
+TEST_F(StatusPageTest, DrawsThePhasesAndFieldsThatTheRouterTellsOfARequest) {
+  StartCluster();
+  Ask("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2}");
+  ASSERT_TRUE(
+      Eventually([&] { return !Json::parse(Fetch("/debug/requests").body)["ended"].empty(); }));
+  const Json told = Json::parse(Fetch("/debug/requests").body);
+  const std::string script = Fetch("/web/requests.js").body;
+  EXPECT_NE(script.find("{ running, ended }"), std::string::npos);
+  const Json& request = told["ended"][0];
+  const Json& sequence = request["sequences"][0];
+  std::regex phase("\\[\"([a-z_]+)\", \"var");
+  size_t phases = 0;
+  const size_t begins = script.find("const PHASES = [");
+  const std::string drawn = script.substr(begins, script.find("];", begins) - begins);
+  for (std::sregex_iterator at(drawn.begin(), drawn.end(), phase), end; at != end; ++at) {
+    EXPECT_TRUE(sequence["phases"].contains((*at)[1].str() + "_ms")) << (*at)[1];
+    ++phases;
+  }
+  EXPECT_EQ(phases, sequence["phases"].size());
+  std::regex field("\\b(request|sequence)\\.([a-z_]+)\\b");
+  for (std::sregex_iterator at(script.begin(), script.end(), field), end; at != end; ++at) {
+    EXPECT_TRUE(((*at)[1] == "request" ? request : sequence).contains((*at)[2].str())) << (*at)[0];
+  }
+}
+
 TEST_F(StatusPageTest, OtherMethodsAre405AndOtherFiles404) {
   StartRouter();
   EXPECT_EQ(Ask("/", "{}").status, 405);
