@@ -20,6 +20,8 @@ function readNodes(before, now) {
     node.running = find(now.families, "baton_node_sequences_running", own);
     node.waiting = find(now.families, "baton_node_sequences_waiting", own);
     node.queued = find(now.families, "baton_node_prompt_tokens_queued", own);
+    const info = (now.families.get("baton_node_info") || []).find((sample) => sample.labels.node === node.name);
+    node.info = info ? `${info.labels.device}; Baton ${info.labels.version}; ${info.labels.address}` : "";
     node.draining = find(now.families, "baton_node_draining", own) === 1;
     const prefills = node.role === "prefill";
     node.tokens = rate(before, now,
@@ -49,7 +51,8 @@ function card(node, x, y) {
     return bar;
   });
   const unit = node.role === "prefill" ? "prompt tokens/s" : "tokens/s";
-  return drawing("g", { role: "img", "aria-label": summary(node), opacity: node.up ? 1 : 0.45 },
+  return drawing("g", { role: "img", "aria-label": `${summary(node)}; ${node.info}`, opacity: node.up ? 1 : 0.45 },
+    drawing("title", {}, node.info),
     drawing("rect", { x, y, width, height: 78, rx: 9, fill: "var(--page)", stroke: `var(--${node.role})`, "stroke-width": 1.5 }),
     drawing("circle", { cx: x + 18, cy: y + 19, r: 5, fill: node.up && !node.draining ? "var(--good)" : "var(--bad)" }),
     drawing("text", { x: x + 30, y: y + 23, "font-weight": 600 }, node.name + (node.draining ? " (draining)" : "")),
@@ -61,9 +64,20 @@ function card(node, x, y) {
     ...blocks);
 }
 
+// On a phone: one column, without the links that there is no room for.
+function column(prefill, decode) {
+  const heading = (y, text) => drawing("text", { x: 10, y, class: "soft" }, text);
+  const below = 26 + prefill.length * 92;
+  return drawing("svg", { viewBox: `0 0 320 ${below + 26 + decode.length * 92}`, style: "width:100%", role: "group",
+    "aria-label": "Prefill nodes, then decode nodes" },
+    heading(14, "Prefill: computes prompts"), ...prefill.map((node, i) => card(node, 10, 26 + i * 92)),
+    heading(below + 14, "Decode: writes answers"), ...decode.map((node, i) => card(node, 10, below + 26 + i * 92)));
+}
+
 function map(nodes) {
   const prefill = nodes.filter((node) => node.role === "prefill");
   const decode = nodes.filter((node) => node.role === "decode");
+  if (innerWidth < 640) return column(prefill, decode);
   const rows = Math.max(prefill.length, decode.length, 1);
   const height = rows * 92 + 26;
   const y = (list, i) => 26 + (rows - list.length) * 46 + i * 92;
