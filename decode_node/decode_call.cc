@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/status_macros.h"
 #include "engine/wire/request_params.h"
 
 namespace baton::decode_node {
@@ -170,15 +171,37 @@ void DecodeCall::OnToken(const engine::Sequence& sequence, const engine::Sampled
   stream_->Send(std::move(event));
 }
 
+void DecodeCall::OnPromptScored(const engine::Sequence&, int64_t first,
+                                const std::vector<engine::PromptToken>& tokens) {
+  v1::DecodeEvent event;
+  *event.mutable_prompt_logprobs() = engine::PromptLogprobsToProto(first, tokens);
+  stream_->Send(std::move(event));
+}
+
+absl::Status DecodeCall::SendEmbedding(const engine::Sequence& sequence) {
+  BATON_ASSIGN_OR_RETURN(const std::vector<float> values, engine::EmbeddingOf(sequence.reading));
+  SendPrefilled(sequence);
+  v1::DecodeEvent event;
+  event.mutable_embedding()->mutable_values()->Add(values.begin(), values.end());
+  stream_->Send(std::move(event));
+  return absl::OkStatus();
+}
+
+void DecodeCall::SendFinished(const engine::Sequence& sequence) {
+  v1::DecodeEvent event;
+  v1::DecodeFinished* finished = event.mutable_finished();
+  finished->set_finish_reason(engine::FinishReasonToProto(reason_));
+  finished->set_output_tokens(sequence.output_tokens());
+  finished->set_wait_seconds(absl::ToDoubleSeconds(decode_begin_ - committed_));
+  finished->set_decode_seconds(absl::ToDoubleSeconds(sequence.last_token - decode_begin_));
+  stream_->Send(std::move(event));
+}
+
 void DecodeCall::OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) {
-  if (status.ok()) {
-    v1::DecodeEvent event;
-    v1::DecodeFinished* finished = event.mutable_finished();
-    finished->set_finish_reason(engine::FinishReasonToProto(reason_));
-    finished->set_output_tokens(sequence->output_tokens());
-    finished->set_wait_seconds(absl::ToDoubleSeconds(decode_begin_ - committed_));
-    finished->set_decode_seconds(absl::ToDoubleSeconds(sequence->last_token - decode_begin_));
-    stream_->Send(std::move(event));
+  if (status.ok() && sequence->reading.embeds()) {
+    status = SendEmbedding(*sequence);
+  } else if (status.ok()) {
+    SendFinished(*sequence);
   }
   sequence.reset();  // its blocks are free before the caller can know that it ended
   EndIf(State::kRunning, std::move(status));

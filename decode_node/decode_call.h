@@ -46,6 +46,8 @@ class DecodeCall final : public engine::StepListener,
 
   void OnLayerWritten(const engine::Sequence&, int32_t, int64_t, int64_t) override {}
   void OnStarted(const engine::Sequence& sequence) override;
+  void OnPromptScored(const engine::Sequence& sequence, int64_t first,
+                      const std::vector<engine::PromptToken>& tokens) override;
   void OnToken(const engine::Sequence& sequence, const engine::SampledToken& token,
                engine::FinishReason reason) override;
   void OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) override;
@@ -53,6 +55,8 @@ class DecodeCall final : public engine::StepListener,
  private:
   enum class State : uint8_t { kLeased, kRunning, kEnded };
   void SendPrefilled(const engine::Sequence& sequence);
+  absl::Status SendEmbedding(const engine::Sequence& sequence);
+  void SendFinished(const engine::Sequence& sequence);
   void Committed(std::vector<kvcache::BlockRef> blocks, const v1::Token& first_token);
   void Cancelled();
   // Ends the call unless it ended; true when this did it.

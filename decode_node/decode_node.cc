@@ -127,13 +127,12 @@ absl::Status Run(const v1::DecodeConfig& config) {
   const Clock& clock = SystemClock::Get();
   DecodePolicy policy(config.max_batch(), config.prefill_chunk_tokens());
   engine::HookedPolicy hooked(policy, [&faults] { server::RunStepFaults(*faults); });
-  engine::Engine engine(
-      *parts.model, *parts.store, *parts.pool, hooked, clock,
-      {.queue_max = config.node().max_queue(),
-       .eos_ids = model.eos_ids,
-       .context_length = model.context_length,
-       .cache = parts.cache.get(),
-       .draft_tokens_max = config.speculation() == "ngram" ? config.draft_tokens() : 0});
+  engine::Engine engine(*parts.model, *parts.store, *parts.pool, hooked, clock,
+                        {.queue_max = config.node().max_queue(),
+                         .eos_ids = model.eos_ids,
+                         .context_length = model.context_length,
+                         .cache = parts.cache.get(),
+                         .draft_tokens_max = config.draft_tokens()});
   SystemRng rng;
   const uint64_t incarnation = rng.Next();
   KvIntake intake(*parts.pool, model.layers, config.node().block_tokens(), clock,
@@ -152,7 +151,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
   if (source != nullptr) services.push_back(source.get());
   engine::GrammarConstraints grammars(config.node().model());
   DecodeService service({engine, intake, *parts.pool, parts.cache.get(), tier_reader, model,
-                         parts.layout, clock, config.lease_timeout_ms(), &grammars});
+                         parts.layout, clock, config.lease_timeout_ms(), &grammars,
+                         config.speculation() == "ngram"});
   services.push_back(&service);
   ExpiryTimer timer(intake);
   engine.Start();

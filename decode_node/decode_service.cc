@@ -22,6 +22,17 @@ absl::StatusOr<std::unique_ptr<engine::Sequence>> DecodeService::MakeSequence(
                          engine::MakeSequence(request.prompt(), request.first_index(),
                                               request.sampling(), request.stop(), parts_.config));
   BATON_RETURN_IF_ERROR(engine::AttachGrammar(parts_.grammars, request.sampling(), sequence.get()));
+  if (request.prefill_here()) {
+    BATON_ASSIGN_OR_RETURN(
+        sequence->reading,
+        engine::ReadingFromProto(request.sampling(),
+                                 request.has_embed() ? &request.embed() : nullptr));
+    sequence->first_token_only = request.has_embed();
+  } else if (request.has_embed()) {
+    return absl::InvalidArgumentError("embed: only with prefill_here");
+  }
+  sequence->speculate =
+      request.sampling().has_speculate() ? request.sampling().speculate() : parts_.speculate;
   // A preempted sequence holds blocks of nobody else: while one waits, no new one may take its
   // room.
   if (parts_.engine.stats().preempted > 0) {
@@ -46,7 +57,7 @@ grpc::ServerWriteReactor<v1::DecodeEvent>* DecodeService::Generate(
   absl::StatusOr<std::unique_ptr<engine::Sequence>> sequence = MakeSequence(*context, *request);
   absl::Status refused = sequence.status();
   std::vector<kvcache::BlockKey> keys;
-  if (refused.ok() && parts_.cache != nullptr) {
+  if (refused.ok() && parts_.cache != nullptr && !(*sequence)->reading.needs_every_row()) {
     engine::Sequence& s = **sequence;
     parts_.cache->ExtendKeys(s.tokens, s.cache_salt, &s.block_keys);
     keys = s.block_keys;

@@ -33,6 +33,7 @@ class DecodeService final : public v1::Decode::CallbackService {
     const Clock& clock;
     int32_t lease_timeout_ms = 10000;
     engine::GrammarConstraints* grammars = nullptr;  // null: grammars are refused
+    bool speculate = false;                          // for requests that do not say
   };
   explicit DecodeService(const Parts& parts) : parts_(parts) {}
 

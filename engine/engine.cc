@@ -18,6 +18,8 @@ constexpr std::chrono::milliseconds kBlocksPoll(2);
 // worse than they are worth.
 constexpr int32_t kNgramMax = 4;
 constexpr int32_t kNgramMin = 2;
+// Rows of logits that one step makes for prompts that are scored: what bounds their memory.
+constexpr int64_t kScoredRowsMax = 128;
 // Weight of the latest step in the moving averages.
 constexpr double kAverageWeight = 0.2;
 
@@ -143,6 +145,7 @@ bool Engine::RunStep() {
                                 .blocks_free = pool_.stats().available(),
                                 .block_tokens = store_.geometry().block_tokens,
                                 .batch_tokens_max = model_.max_batch_tokens()});
+  LimitScoredRows(&plan);
   Preempt(plan.preempt);
   TakeBlocks(&plan);
   if (plan.run.empty()) return false;
@@ -164,6 +167,24 @@ bool Engine::RunStep() {
   UpdateStats(plan, clock_.Now() - begin, tokens_cached);
   Advance(plan, logits);
   return true;
+}
+
+void Engine::LimitScoredRows(StepPlan* plan) const {
+  const int32_t block_tokens = store_.geometry().block_tokens;
+  int64_t left = kScoredRowsMax;
+  std::vector<StepPlan::Item> kept;
+  for (StepPlan::Item& item : plan->run) {
+    const Sequence& s = *item.sequence;
+    if (s.reading.logprobs >= 0 && s.computed + 1 < s.prompt_tokens) {
+      // As policies do it: a chunk ends where a block does, or the prompt.
+      if (item.tokens > left)
+        item.tokens = std::max<int64_t>(left / block_tokens, 0) * block_tokens;
+      left -= item.tokens;
+      if (item.tokens == 0) continue;
+    }
+    kept.push_back(std::move(item));
+  }
+  plan->run = std::move(kept);
 }
 
 void Engine::Preempt(const std::vector<Sequence*>& victims) {
@@ -234,124 +255,6 @@ void Engine::AddDrafts(StepPlan* plan) {
   }
 }
 
-absl::Status Engine::Forward(const StepPlan& plan, device::ConstMatrixView* logits) {
-  models::ForwardBatch batch;
-  batch.kv = store_.layers();
-  int64_t tokens = 0;
-  for (const StepPlan::Item& item : plan.run) {
-    Sequence& s = *item.sequence;
-    const bool last = item.tokens == s.uncomputed();
-    // The model reads tokens and draft as one run; the draft leaves the sequence again below.
-    s.tokens.insert(s.tokens.end(), item.draft.begin(), item.draft.end());
-    const int64_t count = item.tokens + static_cast<int64_t>(item.draft.size());
-    tokens += count;
-    batch.sequences.push_back({.tokens = absl::MakeConstSpan(s.tokens).subspan(s.computed, count),
-                               .position = s.computed,
-                               .block_table = s.blocks.ids(),
-                               .logits = !item.draft.empty() ? models::LogitRows::kAll
-                                         : last              ? models::LogitRows::kLast
-                                                             : models::LogitRows::kNone});
-  }
-  progress_.Moved(tokens);
-  batch.on_layer_written = [this, &plan, tokens](int32_t layer) {
-    progress_.Moved(tokens);
-    for (const StepPlan::Item& item : plan.run) {
-      const Sequence& s = *item.sequence;
-      s.listener->OnLayerWritten(s, layer, s.computed, s.computed + item.tokens);
-    }
-  };
-  const absl::Status status = model_.Forward(batch, logits);
-  for (const StepPlan::Item& item : plan.run) {
-    item.sequence->tokens.resize(item.sequence->tokens.size() - item.draft.size());
-  }
-  return status;
-}
-
-void Engine::Advance(const StepPlan& plan, const device::ConstMatrixView& logits) {
-  int64_t row = 0;
-  for (const StepPlan::Item& item : plan.run) {
-    Sequence& s = *item.sequence;
-    const bool last = item.tokens == s.uncomputed();
-    s.computed += item.tokens;
-    reuse_.File(&s);
-    if (!last) continue;
-    const int64_t first_row = row;
-    row += 1 + static_cast<int64_t>(item.draft.size());
-    if (DrawTokens(item, logits, first_row) && !item.draft.empty()) reuse_.File(&s);
-  }
-}
-
-bool Engine::DrawTokens(const StepPlan::Item& item, const device::ConstMatrixView& logits,
-                        int64_t row) {
-  Sequence& s = *item.sequence;
-  const size_t drafted = item.draft.size();
-  for (size_t drawn = 0;; ++row) {
-    const absl::Span<const float> scores(logits.row(row), static_cast<size_t>(logits.cols));
-    const absl::StatusOr<SampledToken> token = Draw(&s, scores);
-    if (!token.ok()) {
-      Finish(&s, token.status());
-      return false;
-    }
-    // The keys and values of a token that was drafted rightly are in the blocks already.
-    const bool right = drawn < drafted && token->id == item.draft[drawn];
-    s.tokens.push_back(token->id);
-    if (right) ++s.computed;
-    ++drawn;
-    s.last_token = clock_.Now();
-    const FinishReason reason = ReasonAfter(s, token->id);
-    const bool ends = reason != FinishReason::kNone || s.first_token_only;
-    if ((ends || !right) && drafted > 0) Learn(&s, drafted, right ? drawn : drawn - 1, drawn);
-    if (ends && drafted > 0) reuse_.File(&s);
-    s.listener->OnToken(s, *token, reason);
-    if (ends) Finish(&s, absl::OkStatus());
-    if (ends || !right) return !ends;
-  }
-}
-
-void Engine::Learn(Sequence* sequence, size_t drafted, size_t kept, size_t drawn) {
-  sequence->draft_length.Learn(static_cast<int64_t>(drafted), static_cast<int64_t>(kept));
-  MutexLock lock(mutex_);
-  stats_.tokens_drafted += static_cast<int64_t>(drafted);
-  stats_.drafts_kept += static_cast<int64_t>(kept);
-  stats_.tokens_drawn += static_cast<int64_t>(drawn) - 1;  // beside the one of each step
-}
-
-absl::StatusOr<SampledToken> Engine::Draw(Sequence* sequence,
-                                          absl::Span<const float> scores) const {
-  Sequence& s = *sequence;
-  std::vector<uint32_t> mask;
-  if (s.constraint != nullptr) {
-    const absl::Span<const int32_t> output =
-        absl::MakeConstSpan(s.tokens).subspan(s.prompt_tokens - s.first_index);
-    BATON_RETURN_IF_ERROR(s.constraint->Accept(output.subspan(s.constraint_tokens)));
-    s.constraint_tokens = s.output_tokens();
-    BATON_RETURN_IF_ERROR(s.constraint->Allowed(static_cast<int32_t>(scores.size()), &mask));
-  }
-  std::vector<int32_t> banned;
-  const bool must_end = s.constraint != nullptr && s.constraint->IsComplete();
-  if (s.output_tokens() < s.stop.min_tokens && !must_end) {
-    banned = options_.eos_ids;
-    banned.insert(banned.end(), s.stop.stop_token_ids.begin(), s.stop.stop_token_ids.end());
-  }
-  return Sample(scores, s.sampling,
-                {.tokens = s.tokens,
-                 .prompt_tokens = s.prompt_tokens - s.first_index,
-                 .position = s.length(),
-                 .banned_ids = banned,
-                 .mask = mask});
-}
-
-FinishReason Engine::ReasonAfter(const Sequence& sequence, int32_t token) const {
-  const auto contains = [token](const std::vector<int32_t>& ids) {
-    return std::find(ids.begin(), ids.end(), token) != ids.end();
-  };
-  if (!sequence.stop.ignore_eos && contains(options_.eos_ids)) return FinishReason::kStop;
-  if (contains(sequence.stop.stop_token_ids)) return FinishReason::kStop;
-  if (sequence.output_tokens() >= sequence.stop.max_tokens) return FinishReason::kLength;
-  if (sequence.length() >= options_.context_length) return FinishReason::kLength;
-  return FinishReason::kNone;
-}
-
 void Engine::Finish(Sequence* sequence, absl::Status status) {
   const auto found = std::find_if(sequences_.begin(), sequences_.end(),
                                   [sequence](const auto& s) { return s.get() == sequence; });
@@ -382,7 +285,8 @@ void Engine::UpdateStats(const StepPlan& plan, absl::Duration took, int64_t toke
   int64_t tokens = 0, drawn = 0;
   for (const StepPlan::Item& item : plan.run) {
     tokens += item.tokens;
-    drawn += item.tokens == item.sequence->uncomputed() ? 1 : 0;
+    const bool draws = !item.sequence->reading.embeds();
+    drawn += draws && item.tokens == item.sequence->uncomputed() ? 1 : 0;
   }
   const double seconds = std::max(absl::ToDoubleSeconds(took), 1e-9);
   MutexLock lock(mutex_);

@@ -77,6 +77,8 @@ class Engine {
   // Takes what was submitted and cancelled; waits for work when `idle`. False: stop.
   bool TakeInbox(bool idle);
   bool RunStep();  // false when there was nothing to run
+  // Shortens and drops items so that scored prompts ask for few rows of logits.
+  void LimitScoredRows(StepPlan* plan) const;
   void Preempt(const std::vector<Sequence*>& victims);
   static void GiveBlocksUp(Sequence* sequence);
   // Takes what is cached for the sequences that start, then blocks for what they compute.
@@ -85,6 +87,9 @@ class Engine {
   void AddDrafts(StepPlan* plan);
   absl::Status Forward(const StepPlan& plan, device::ConstMatrixView* logits);
   void Advance(const StepPlan& plan, const device::ConstMatrixView& logits);
+  // Reads rows of logits that follow the tokens from position `begin` on. False: the sequence has
+  // ended.
+  bool ScorePrompt(Sequence* sequence, int64_t begin, const device::ConstMatrixView& logits);
   // Draws the item's next token, and those after it as far as the draft was right; `row`: of the
   // first in `logits`. False: the sequence has ended.
   bool DrawTokens(const StepPlan::Item& item, const device::ConstMatrixView& logits, int64_t row);
@@ -106,6 +111,7 @@ class Engine {
   const PrefixReuse reuse_;
 
   Progress progress_;
+  std::vector<float> hidden_;  // engine thread only: of the latest step, [rows, hidden]
   std::vector<std::unique_ptr<Sequence>> sequences_;  // engine thread only, in order of arrival
 
   mutable Mutex mutex_;

@@ -11,7 +11,7 @@ std::vector<Sequence*> PrefixReuse::Ready(
   std::unordered_set<uint64_t> next;  // the block that each computes next, by its hash
   for (const auto& owned : sequences) {
     Sequence* sequence = owned.get();
-    if (cache_ == nullptr) {
+    if (cache_ == nullptr || sequence->reading.needs_every_row()) {
       ready.push_back(sequence);
       continue;
     }
@@ -35,6 +35,7 @@ std::vector<Sequence*> PrefixReuse::Ready(
 
 void PrefixReuse::Attach(Sequence* sequence) const {
   if (cache_ == nullptr || sequence->blocks.size() > 0) return;
+  if (sequence->reading.needs_every_row()) return;
   ExtendKeys(sequence);
   std::vector<kvcache::BlockRef> blocks = cache_->Lookup(ReusableKeys(*sequence));
   sequence->blocks_filed = static_cast<int32_t>(blocks.size());

@@ -48,13 +48,11 @@ std::vector<int32_t> Likeliest(absl::Span<const float> logits, float highest, si
   return ids;
 }
 
-void AddLogprobs(absl::Span<const float> logits, const SamplingParams& params,
-                 SampledToken* sampled) {
-  if (!params.logprobs && params.top_logprobs == 0) return;
+void AddLogprobs(absl::Span<const float> logits, int32_t top_count, SampledToken* sampled) {
   const float highest = Highest(logits);
   const double total = highest + std::log(WeightsOf(logits, highest, 1.0).total);
   sampled->logprob = static_cast<float>(logits[sampled->id] - total);
-  const size_t count = std::min<size_t>(std::max(params.top_logprobs, 0), logits.size());
+  const size_t count = std::min<size_t>(std::max(top_count, 0), logits.size());
   if (count == 0) return;
   std::vector<TokenLogprob> best;
   for (const int32_t id : Likeliest(logits, highest, count)) best.push_back({id, logits[id]});
@@ -289,8 +287,25 @@ absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const Sampli
     const double uniform = static_cast<double>(word >> 11) * 0x1p-53;
     sampled.id = Draw(scores, params, uniform);
   }
-  AddLogprobs(logits, params, &sampled);
+  if (params.logprobs || params.top_logprobs > 0) {
+    AddLogprobs(logits, params.top_logprobs, &sampled);
+  }
   return sampled;
+}
+
+absl::StatusOr<SampledToken> Score(absl::Span<const float> logits, int32_t id, int32_t top_count) {
+  BATON_RETURN_IF_ERROR(CheckFinite(logits));
+  SampledToken token{.id = id};
+  AddLogprobs(logits, top_count, &token);
+  return token;
+}
+
+int32_t RankOf(absl::Span<const float> logits, int32_t id) {
+  int32_t better = 0;
+  for (size_t i = 0; i < logits.size(); ++i) better += logits[i] > logits[id] ? 1 : 0;
+  // Equals come in order of their ids, as everywhere.
+  better += static_cast<int32_t>(std::count(logits.begin(), logits.begin() + id, logits[id]));
+  return better + 1;
 }
 
 }  // namespace baton::engine

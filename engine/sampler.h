@@ -38,4 +38,11 @@ struct SampleContext {
 absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits, const SamplingParams& params,
                                     const SampleContext& context);
 
+// `id` with its log-probability by the model's own distribution, and the `top_count` likeliest
+// tokens. Internal as for Sample.
+absl::StatusOr<SampledToken> Score(absl::Span<const float> logits, int32_t id, int32_t top_count);
+
+// The place of `id` among all tokens, the likeliest first: 1 to logits.size().
+int32_t RankOf(absl::Span<const float> logits, int32_t id);
+
 }  // namespace baton::engine

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "engine/prompt_lookup.h"
+#include "engine/prompt_reading.h"
 #include "engine/sampling_params.h"
 #include "engine/token_constraint.h"
 #include "kvcache/block_table.h"
@@ -31,6 +32,7 @@ struct Sequence {
   int64_t cached_tokens = 0;    // found in the cache before the first step
   SamplingParams sampling;
   StopParams stop;
+  PromptReading reading;  // where it embeds, the sequence ends with its prompt and draws nothing
   int32_t first_index =
       0;  // output tokens at the end of the prompt (a sequence resumed from elsewhere)
   bool first_token_only =

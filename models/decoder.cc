@@ -20,6 +20,11 @@ device::SequenceRows RowsOf(const ForwardSequence& sequence, int64_t row_begin) 
           .block_count = static_cast<int32_t>(sequence.block_table.size())};
 }
 
+int64_t RowsWanted(const ForwardSequence& sequence) {
+  if (sequence.logits == LogitRows::kNone) return 0;
+  return sequence.logits == LogitRows::kLast ? 1 : static_cast<int64_t>(sequence.tokens.size());
+}
+
 }  // namespace
 
 absl::Status AddLinear(DecoderContext& context, const device::Weight& weight, const float* bias,
@@ -59,6 +64,7 @@ absl::StatusOr<std::unique_ptr<Model>> Decoder::Create(std::unique_ptr<DecoderCo
   for (const DecoderLayer& layer : decoder->weights_.layers) {
     BATON_RETURN_IF_ERROR(made.memory.Reserve(Scratch::kQuery, layer.attention->query_cols()));
   }
+  BATON_RETURN_IF_ERROR(decoder->ReserveRows(1));
   BATON_RETURN_IF_ERROR(decoder->ReserveLogits(1));
   return decoder;
 }
@@ -69,17 +75,25 @@ Decoder::Decoder(std::unique_ptr<DecoderContext> context, DecoderWeights weights
       weights_(std::move(weights)),
       max_batch_tokens_(max_batch_tokens) {}
 
-absl::Status Decoder::ReserveLogits(int64_t rows) {
-  if (rows <= logit_capacity_) return absl::OkStatus();
-  const ModelConfig& config = context_->config;
-  const int64_t capacity =
-      std::min<int64_t>(max_batch_tokens_, std::max(rows, 2 * logit_capacity_));
+absl::Status Decoder::ReserveRows(int64_t rows) {
+  if (rows <= row_capacity_) return absl::OkStatus();
+  const int64_t capacity = std::min<int64_t>(max_batch_tokens_, std::max(rows, 2 * row_capacity_));
   const auto allocate = [&](int64_t cols) {
     return context_->device.Allocate(capacity * cols * sizeof(float));
   };
-  BATON_ASSIGN_OR_RETURN(logit_x_, allocate(config.hidden));
-  BATON_ASSIGN_OR_RETURN(logit_query_, allocate(weights_.layers.back().attention->query_cols()));
-  BATON_ASSIGN_OR_RETURN(logits_, allocate(config.vocab_size));
+  BATON_ASSIGN_OR_RETURN(wanted_x_, allocate(context_->config.hidden));
+  BATON_ASSIGN_OR_RETURN(wanted_query_, allocate(weights_.layers.back().attention->query_cols()));
+  BATON_ASSIGN_OR_RETURN(hidden_x_, allocate(context_->config.hidden));
+  row_capacity_ = capacity;
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::ReserveLogits(int64_t rows) {
+  if (rows <= logit_capacity_) return absl::OkStatus();
+  const int64_t capacity =
+      std::min<int64_t>(max_batch_tokens_, std::max(rows, 2 * logit_capacity_));
+  BATON_ASSIGN_OR_RETURN(
+      logits_, context_->device.Allocate(capacity * context_->config.vocab_size * sizeof(float)));
   logit_capacity_ = capacity;
   return absl::OkStatus();
 }
@@ -92,6 +106,11 @@ absl::Status Decoder::CheckSequence(const ForwardSequence& sequence) const {
     return absl::InvalidArgumentError(absl::StrCat("forward: ", count, " tokens from position ",
                                                    sequence.position, " are beyond the context of ",
                                                    config.context_length));
+  }
+  const int64_t rows = RowsWanted(sequence) * config.hidden;
+  if (!sequence.hidden.empty() && static_cast<int64_t>(sequence.hidden.size()) != rows) {
+    return absl::InvalidArgumentError(absl::StrCat("forward: room for ", sequence.hidden.size(),
+                                                   " numbers of hidden states, needed ", rows));
   }
   for (const int32_t id : sequence.tokens) {
     if (id < 0 || id >= config.vocab_size) {
@@ -158,12 +177,14 @@ absl::Status Decoder::Forward(const ForwardBatch& batch, device::ConstMatrixView
     if (batch.on_layer_written) batch.on_layer_written(i);
     if (i == config.layers - 1) {
       // Nobody reads the other rows from here on.
-      BATON_ASSIGN_OR_RETURN(rows, OnlyLogitRows(batch, rows));
+      BATON_ASSIGN_OR_RETURN(rows, OnlyWantedRows(batch, rows));
       if (rows.x.rows == 0) break;
     }
     BATON_RETURN_IF_ERROR(layer.attention->Attend(rows, batch.kv[i]));
     BATON_RETURN_IF_ERROR(layer.feed_forward->Add(rows.x));
   }
+  BATON_RETURN_IF_ERROR(TakeHidden(batch, &rows));
+  BATON_RETURN_IF_ERROR(ReserveLogits(rows.x.rows));
   const device::MatrixView out = logits_.matrix(rows.x.rows, config.vocab_size);
   *logits = out;
   if (rows.x.rows == 0) return absl::OkStatus();
@@ -175,7 +196,39 @@ absl::Status Decoder::Forward(const ForwardBatch& batch, device::ConstMatrixView
        .parts = {&part, 1}});
 }
 
-absl::StatusOr<StepRows> Decoder::OnlyLogitRows(const ForwardBatch& batch, const StepRows& all) {
+absl::Status Decoder::TakeHidden(const ForwardBatch& batch, StepRows* rows) {
+  std::vector<int32_t> hidden, others;
+  for (size_t s = 0, row = 0; s < batch.sequences.size(); ++s) {
+    std::vector<int32_t>& kind = batch.sequences[s].hidden.empty() ? others : hidden;
+    for (int64_t i = RowsWanted(batch.sequences[s]); i > 0; --i) {
+      kind.push_back(static_cast<int32_t>(row++));
+    }
+  }
+  if (hidden.empty()) return absl::OkStatus();
+  const int64_t cols = rows->x.cols;
+  device::MatrixView out = hidden_x_.matrix(static_cast<int64_t>(hidden.size()), cols);
+  BATON_RETURN_IF_ERROR(context_->device.GatherRows({.in = rows->x, .rows = hidden, .out = out}));
+  BATON_RETURN_IF_ERROR(context_->device.RmsNorm(
+      {.in = out,
+       .norm = {.gain = weights_.output_norm.floats(), .epsilon = context_->config.norm_epsilon},
+       .out = out}));
+  const float* from = out.row(0);
+  for (const ForwardSequence& sequence : batch.sequences) {
+    if (sequence.hidden.empty()) continue;
+    BATON_RETURN_IF_ERROR(context_->device.Copy(sequence.hidden.data(), from,
+                                                sequence.hidden.size() * sizeof(float)));
+    from += sequence.hidden.size();
+  }
+  // What was gathered has been copied: its memory serves for the rest.
+  out = hidden_x_.matrix(static_cast<int64_t>(others.size()), cols);
+  if (!others.empty()) {
+    BATON_RETURN_IF_ERROR(context_->device.GatherRows({.in = rows->x, .rows = others, .out = out}));
+  }
+  rows->x = out;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepRows> Decoder::OnlyWantedRows(const ForwardBatch& batch, const StepRows& all) {
   StepRows only;
   std::vector<int32_t> kept;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
@@ -193,10 +246,10 @@ absl::StatusOr<StepRows> Decoder::OnlyLogitRows(const ForwardBatch& batch, const
     only.sequences.push_back(sequence);
   }
   const int64_t count = static_cast<int64_t>(kept.size());
-  BATON_RETURN_IF_ERROR(ReserveLogits(count));
+  BATON_RETURN_IF_ERROR(ReserveRows(count));
   if (count == all.x.rows) return all;
-  only.x = logit_x_.matrix(count, all.x.cols);
-  only.query = logit_query_.matrix(count, all.query.cols);
+  only.x = wanted_x_.matrix(count, all.x.cols);
+  only.query = wanted_query_.matrix(count, all.query.cols);
   if (count == 0) return only;
   BATON_RETURN_IF_ERROR(context_->device.GatherRows({.in = all.x, .rows = kept, .out = only.x}));
   BATON_RETURN_IF_ERROR(

@@ -105,16 +105,20 @@ class Decoder final : public Model {
           int32_t max_batch_tokens);
   absl::Status CheckBatch(const ForwardBatch& batch, int64_t* tokens, int64_t* positions) const;
   absl::Status CheckSequence(const ForwardSequence& sequence) const;
+  absl::Status ReserveRows(int64_t rows);
   absl::Status ReserveLogits(int64_t rows);
-  absl::StatusOr<StepRows> OnlyLogitRows(const ForwardBatch& batch, const StepRows& all);
+  absl::StatusOr<StepRows> OnlyWantedRows(const ForwardBatch& batch, const StepRows& all);
+  // Norms the rows of the sequences with `hidden` and writes them there; rows.x of the others
+  // stays, or becomes a copy of what is left.
+  absl::Status TakeHidden(const ForwardBatch& batch, StepRows* rows);
 
   std::unique_ptr<DecoderContext> context_;
   DecoderWeights weights_;
   int32_t max_batch_tokens_;
   std::vector<int32_t> ids_;
-  // Scratch of as many rows as logits have been asked for.
-  device::Buffer logit_x_, logit_query_, logits_;
-  int64_t logit_capacity_ = 0;
+  // Scratch of as many rows as have been wanted at once, and of logits.
+  device::Buffer wanted_x_, wanted_query_, hidden_x_, logits_;
+  int64_t row_capacity_ = 0, logit_capacity_ = 0;
 };
 
 }  // namespace baton::models

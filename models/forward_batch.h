@@ -10,7 +10,7 @@
 
 namespace baton::models {
 
-// Which rows of a sequence's new tokens need logits.
+// Which rows of a sequence's new tokens are wanted: as logits, or as hidden states.
 enum class LogitRows : uint8_t { kNone, kLast, kAll };
 
 struct ForwardSequence {
@@ -19,6 +19,9 @@ struct ForwardSequence {
   absl::Span<const int32_t>
       block_table;  // physical blocks covering position + tokens.size() tokens
   LogitRows logits = LogitRows::kLast;
+  // Not empty: the wanted rows are no logits, but the hidden states behind the last norm, which are
+  // written here: [rows, hidden], of the host.
+  absl::Span<float> hidden;
 };
 
 struct ForwardBatch {

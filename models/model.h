@@ -22,10 +22,11 @@ class Model {
   // it asks for.
   //
   // `logits` receives one row of [vocab_size] per requested position, in order of the batch's
-  // sequences (for LogitRows::kAll one row per token). The rows live in memory of the model,
-  // readable by the host, until the next Forward. A batch of more than max_batch_tokens() tokens is
-  // InvalidArgument, as is a token id outside the vocabulary or a position beyond the context
-  // length. Deterministic (design promise 1): a row depends only on its own sequence.
+  // sequences (for LogitRows::kAll one row per token); a sequence with `hidden` has none among
+  // them. The rows live in memory of the model, readable by the host, until the next Forward. A
+  // batch of more than max_batch_tokens() tokens is InvalidArgument, as is a token id outside the
+  // vocabulary, a position beyond the context length or a `hidden` that is not of the size of its
+  // rows. Deterministic (design promise 1): a row depends only on its own sequence.
   virtual absl::Status Forward(const ForwardBatch& batch, device::ConstMatrixView* logits) = 0;
 
   // The most tokens that one Forward takes.

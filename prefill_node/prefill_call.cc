@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "engine/wire/request_params.h"
 
 namespace baton::prefill_node {
@@ -60,6 +61,13 @@ void PrefillCall::OnLayerWritten(const engine::Sequence& sequence, int32_t layer
   if (handoff_ != nullptr) handoff_->Push(sequence, layer, begin, end);
 }
 
+void PrefillCall::OnPromptScored(const engine::Sequence&, int64_t first,
+                                 const std::vector<engine::PromptToken>& tokens) {
+  v1::PrefillEvent event;
+  *event.mutable_prompt_logprobs() = engine::PromptLogprobsToProto(first, tokens);
+  stream_->Send(std::move(event));
+}
+
 void PrefillCall::OnToken(const engine::Sequence& sequence, const engine::SampledToken& token,
                           engine::FinishReason reason) {
   v1::PrefillEvent event;
@@ -90,7 +98,20 @@ void PrefillCall::OnToken(const engine::Sequence& sequence, const engine::Sample
   stream_->Send(std::move(event));
 }
 
+absl::Status PrefillCall::SendEmbedding(const engine::Sequence& sequence) {
+  BATON_ASSIGN_OR_RETURN(const std::vector<float> values, engine::EmbeddingOf(sequence.reading));
+  v1::PrefillEvent event;
+  v1::PrefillEmbedding* sent = event.mutable_embedding();
+  sent->mutable_embedding()->mutable_values()->Add(values.begin(), values.end());
+  sent->set_queue_seconds(absl::ToDoubleSeconds(sequence.first_step - sequence.submitted));
+  sent->set_prefill_seconds(absl::ToDoubleSeconds(sequence.last_token - sequence.first_step));
+  sent->set_cached_tokens(static_cast<int32_t>(sequence.cached_tokens));
+  stream_->Send(std::move(event));
+  return absl::OkStatus();
+}
+
 void PrefillCall::OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) {
+  if (status.ok() && sequence->reading.embeds()) status = SendEmbedding(*sequence);
   const bool failed = !status.ok();
   {
     MutexLock lock(mutex_);

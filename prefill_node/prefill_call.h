@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -41,12 +42,16 @@ class PrefillCall final : public engine::StepListener,
   void OnLayerWritten(const engine::Sequence& sequence, int32_t layer, int64_t begin,
                       int64_t end) override;
   void OnStarted(const engine::Sequence& sequence) override;
+  void OnPromptScored(const engine::Sequence& sequence, int64_t first,
+                      const std::vector<engine::PromptToken>& tokens) override;
   void OnToken(const engine::Sequence& sequence, const engine::SampledToken& token,
                engine::FinishReason reason) override;
   void OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) override;
 
  private:
   void Cancelled();
+  // The last event of a sequence that embeds.
+  absl::Status SendEmbedding(const engine::Sequence& sequence);
   void HandoffDone(absl::Status status);
   // Ends the stream when the last part is through.
   void EndWhenThrough();

@@ -57,7 +57,8 @@ FetchPlan PrefillService::PlanFor(const Parts& parts, const engine::Sequence& se
 
 void PrefillService::Begin(const Parts& parts, std::shared_ptr<CallCounters> counters,
                            std::shared_ptr<Waiting> waiting) {
-  if (parts.cache == nullptr) {
+  // Where every token is to be read, every token is computed.
+  if (parts.cache == nullptr || waiting->sequence->reading.needs_every_row()) {
     waiting->Submit();
     return;
   }
@@ -107,6 +108,13 @@ grpc::ServerWriteReactor<v1::PrefillEvent>* PrefillService::Run(
                              request->stop(), parts_.config));
     BATON_RETURN_IF_ERROR(
         engine::AttachGrammar(parts_.grammars, request->sampling(), sequence.get()));
+    BATON_ASSIGN_OR_RETURN(
+        sequence->reading,
+        engine::ReadingFromProto(request->sampling(),
+                                 request->has_embed() ? &request->embed() : nullptr));
+    if (request->has_embed() && request->has_hand_over()) {
+      return absl::InvalidArgumentError("embed: nothing is handed over");
+    }
     std::unique_ptr<KvHandoff> handoff;
     if (request->has_hand_over()) {
       const v1::HandOver& hand_over = request->hand_over();

@@ -19,8 +19,9 @@ namespace baton::router {
 struct Prompt {
   enum class Kind : uint8_t { kText, kTokens, kChat };
   Kind kind = Kind::kText;
-  std::string text;          // kText: the text; kChat: the messages as a JSON array
-  std::vector<int32_t> ids;  // kTokens
+  std::string text;              // kText: the text; kChat: the messages as a JSON array
+  std::vector<int32_t> ids;      // kTokens
+  const char* field = "prompt";  // where a text or token ids came from, for errors
   // kChat: a JSON object of variables for the template ("tools", "enable_thinking").
   std::string variables = "{}";
   bool continue_final = false;  // kChat: the answer goes on with the text of the last message
@@ -48,6 +49,9 @@ struct Generation {
   double tpot_slo_s = 0;
   std::string cache_salt;  // cached blocks are shared with requests of equal salt only
   bool echo = false;       // the text starts with the prompt's
+  // Nothing is to be generated: one token is drawn, as nodes do it, and not shown.
+  bool score_only = false;
+  std::optional<v1::Embed> embed;  // one vector for each prompt, and no tokens
 };
 
 // Tokens of one request so far.
@@ -66,7 +70,10 @@ struct Delta {
   int32_t choice = 0;             // prompt number * n + answer number
   std::string text;               // newly certain text; may be empty
   std::vector<v1::Token> tokens;  // tokens whose text has become certain
-  bool in_reasoning = false;      // chat: the prompt ended with the tag that opens reasoning
+  // Of the first delta, where sampling.prompt_logprobs: the prompt's tokens from the second on.
+  std::shared_ptr<const std::vector<v1::PromptToken>> prompt_scores;
+  std::vector<float> embedding;  // of the only delta, where Generation::embed
+  bool in_reasoning = false;     // chat: the prompt ended with the tag that opens reasoning
   std::shared_ptr<const std::vector<int32_t>> prompt;       // that the choice answers
   v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;  // set on the last delta of a choice
   StopReason stop_reason;

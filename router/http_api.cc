@@ -81,6 +81,7 @@ const HttpApi::Route HttpApi::kRoutes[] = {
     {"POST", "/v1/completions", nullptr, Dialect::kCompletions},
     {"POST", "/v1/responses", nullptr, Dialect::kResponses},
     {"POST", "/v1/messages", nullptr, Dialect::kMessages},
+    {"POST", "/v1/embeddings", nullptr, Dialect::kEmbeddings},
     {"POST", "/v1/messages/count_tokens", &HttpApi::CountTokens, Dialect::kMessages},
     {"GET", kModelsPath, &HttpApi::Models},
     {"GET", "/load", &HttpApi::Load},

@@ -62,6 +62,11 @@ void ReadSampling(const v1::GenerateRequest& request, int32_t vocab_size, Check&
     sampling.set_top_logprobs(
         check.Integer("top_logprobs", request.top_logprobs(), 0, kMaxTopLogprobs));
   }
+  if (request.has_prompt_logprobs()) {
+    sampling.set_prompt_logprobs(
+        check.Integer("prompt_logprobs", request.prompt_logprobs(), 0, kMaxTopLogprobs));
+  }
+  if (request.has_speculate()) sampling.set_speculate(request.speculate());
   if (request.has_seed()) generation->seed = request.seed();
   if (static_cast<size_t>(request.logit_bias_size()) > kMaxLogitBiases) {
     return check.Fail("logit_bias", absl::StrCat("has more than ", kMaxLogitBiases, " entries."));
@@ -89,7 +94,9 @@ void ReadStop(const v1::GenerateRequest& request, int32_t vocab_size, Check& che
   v1::StopParams& stop = generation->stop;
   const bool chat = request.input_case() == v1::GenerateRequest::kChat;
   if (request.has_max_tokens()) {
-    stop.set_max_tokens(check.Integer("max_tokens", request.max_tokens(), 1, INT32_MAX));
+    generation->score_only = request.max_tokens() == 0 && request.has_prompt_logprobs();
+    const int32_t most = generation->score_only ? 1 : request.max_tokens();
+    stop.set_max_tokens(check.Integer("max_tokens", most, 1, INT32_MAX));
   } else {
     stop.set_max_tokens(chat ? 0 : kDefaultCompletionTokens);
   }
@@ -138,6 +145,17 @@ std::optional<ApiError> ReadChatMessages(const v1::ChatMessages& chat, std::stri
 
 namespace {
 
+template <typename Request>
+void ReadWho(const Request& request, Check& check, Generation* generation) {
+  generation->model = request.model();
+  if (!request.cache_salt().empty() && !IsCacheSalt(request.cache_salt())) {
+    check.Fail("cache_salt", "must be 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '-'.");
+  }
+  generation->cache_salt = request.cache_salt();
+  generation->user = request.user();
+  generation->priority = check.Integer("priority", request.priority(), -kMaxPriority, kMaxPriority);
+}
+
 std::optional<ApiError> ReadChat(const v1::ChatMessages& chat, Prompt* prompt, ToolOffer* tools) {
   prompt->kind = Prompt::Kind::kChat;
   if (auto error = ReadChatMessages(chat, &prompt->text)) return error;
@@ -170,7 +188,6 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
                                             ApiRequest* api) {
   Check check;
   Generation* generation = &api->generation;
-  generation->model = request.model();
   Prompt prompt;
   switch (request.input_case()) {
     case v1::GenerateRequest::kText:
@@ -190,12 +207,7 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
       return InvalidParam("input", "One of text, token_ids and chat is required.");
   }
   generation->prompts.push_back(std::move(prompt));
-  if (!request.cache_salt().empty() && !IsCacheSalt(request.cache_salt())) {
-    check.Fail("cache_salt", "must be 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '-'.");
-  }
-  generation->cache_salt = request.cache_salt();
-  generation->user = request.user();
-  generation->priority = check.Integer("priority", request.priority(), -kMaxPriority, kMaxPriority);
+  ReadWho(request, check, generation);
   generation->ttft_slo_s =
       1e-3 * check.Number("ttft_slo_ms", request.ttft_slo_ms(), {0, kMaxSloMs});
   generation->tpot_slo_s =
@@ -204,6 +216,35 @@ std::optional<ApiError> ReadGenerateRequest(const v1::GenerateRequest& request, 
   ReadSampling(request, vocab_size, check, generation);
   ReadStop(request, vocab_size, check, generation);
   return check.error();
+}
+
+std::optional<ApiError> ReadEmbedRequest(const v1::EmbedRequest& request, Generation* generation) {
+  Check check;
+  ReadWho(request, check, generation);
+  if (request.inputs().empty() || static_cast<size_t>(request.inputs_size()) > kMaxEmbeddings) {
+    check.Fail("inputs", absl::StrCat("must be 1 to ", kMaxEmbeddings, " texts, has ",
+                                      request.inputs_size(), "."));
+  }
+  for (const v1::EmbedInput& input : request.inputs()) {
+    Prompt prompt;
+    prompt.field = "inputs";
+    prompt.text = input.text();
+    if (input.input_case() == v1::EmbedInput::kTokenIds) {
+      prompt.kind = Prompt::Kind::kTokens;
+      prompt.ids.assign(input.token_ids().ids().begin(), input.token_ids().ids().end());
+    }
+    generation->prompts.push_back(std::move(prompt));
+  }
+  generation->embed.emplace().set_normalize(!request.has_normalize() || request.normalize());
+  generation->stop.set_max_tokens(1);  // what nodes call a sequence without a continuation
+  return check.error();
+}
+
+TraceContext TraceOfCall(const grpc::ServerContextBase& context, Rng& rng) {
+  const auto& metadata = context.client_metadata();
+  const auto parent = metadata.find("traceparent");
+  if (parent == metadata.end()) return StartTrace("", rng);
+  return StartTrace(absl::string_view(parent->second.data(), parent->second.size()), rng);
 }
 
 }  // namespace baton::router

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "router/api/turn_reader.h"
+#include "router/embed_call.h"
 #include "router/http_message.h"
 #include "router/inference_request.h"
 #include "router/prompt_tokens.h"
@@ -46,13 +47,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
     if (reading_.tools || router.turn_format.reasoning != ReasoningStyle::kNone) {
       reading_.format = &router.turn_format;
     }
-    const auto& metadata = context->client_metadata();
-    const auto traceparent = metadata.find("traceparent");
-    generation.trace =
-        StartTrace(traceparent == metadata.end()
-                       ? absl::string_view()
-                       : absl::string_view(traceparent->second.data(), traceparent->second.size()),
-                   router.rng);
+    generation.trace = TraceOfCall(*context, router.rng);
     boost::asio::post(executor_, [this, arrived, generation = std::move(generation)]() mutable {
       if (gone_) return;
       flow_ = RequestFlow::Start(router_, executor_, std::move(generation), arrived, this);
@@ -67,6 +62,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
       ReadTurn(delta, &chunk);
     } else {
       chunk.set_text(std::move(delta.text));
+    }
+    if (delta.prompt_scores) {
+      for (const v1::PromptToken& token : *delta.prompt_scores) *chunk.add_prompt_tokens() = token;
     }
     for (v1::Token& token : delta.tokens) *chunk.add_tokens() = std::move(token);
     chunk.set_finish_reason(delta.finish);
@@ -196,6 +194,12 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
 grpc::ServerWriteReactor<v1::GenerateChunk>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   return new GenerateCall(router_, context, *request);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Embed(grpc::CallbackServerContext* context,
+                                                  const v1::EmbedRequest* request,
+                                                  v1::EmbedReply* reply) {
+  return StartEmbed(router_, *context, *request, reply);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,

@@ -184,8 +184,13 @@ void AnswerStream::Add(const Delta& delta, std::string* out) {
   absl::StrAppend(out, head_, "{\"index\":", delta.choice);
   AppendDelta(delta, first, &choice, out);
   *out += ",\"logprobs\":";
-  if (shape_.logprobs && !delta.tokens.empty()) {
+  const bool echoes = shape_.echo_logprobs && delta.prompt_scores != nullptr;
+  if (shape_.logprobs && (echoes || !delta.tokens.empty())) {
     LogprobsText logprobs(shape_.chat);
+    if (echoes) {
+      logprobs.AddPrompt(tokenizer_, *delta.prompt, *delta.prompt_scores, shape_.top_logprobs,
+                         &choice.text_offset);
+    }
     for (const v1::Token& token : delta.tokens) {
       logprobs.Add(tokenizer_, token, &choice.text_offset);
     }
@@ -244,6 +249,13 @@ void AnswerCollector::Add(const Delta& delta, std::string*) {
     if (part.kind == TurnPart::Kind::kCall) choice.calls.push_back({part.id, part.text, ""});
     if (part.kind == TurnPart::Kind::kArguments) choice.calls.back().arguments += part.text;
   }
+  if (delta.prompt_scores && shape_.prompt_logprobs >= 0) {
+    choice.prompt_scores = delta.prompt_scores;
+  }
+  if (delta.prompt_scores && shape_.echo_logprobs) {
+    choice.logprobs.AddPrompt(tokenizer_, *delta.prompt, *delta.prompt_scores, shape_.top_logprobs,
+                              &choice.text_offset);
+  }
   if (shape_.logprobs) {
     for (const v1::Token& token : delta.tokens) {
       choice.logprobs.Add(tokenizer_, token, &choice.text_offset);
@@ -279,6 +291,12 @@ void AnswerCollector::AppendMessage(const Choice& choice, std::string* out) cons
   *out += choice.calls.empty() ? "}" : "]}";
 }
 
+void AnswerCollector::AppendScores(const Choice& choice, std::string* out) const {
+  if (choice.prompt_scores == nullptr) return;
+  *out += ",\"prompt_logprobs\":";
+  AppendPromptLogprobs(tokenizer_, *choice.prompt_scores, shape_.prompt_logprobs, out);
+}
+
 void AnswerCollector::End(const Outcome& outcome, std::string* out) {
   AppendHead(shape_, head_, out);
   for (const auto& [index, choice] : choices_) {
@@ -299,9 +317,11 @@ void AnswerCollector::End(const Outcome& outcome, std::string* out) {
     AppendFinish(choice.finish, choice.stop_reason, !choice.calls.empty(), out);
     if (shape_.token_ids) AppendTokenIds("token_ids", choice.token_ids, out);
     if (choice.prompt && !shape_.chat) AppendTokenIds("prompt_token_ids", *choice.prompt, out);
+    if (!shape_.chat) AppendScores(choice, out);
     *out += "}";
   }
   *out += "]";
+  if (!choices_.empty() && shape_.chat) AppendScores(choices_.begin()->second, out);
   if (!choices_.empty() && shape_.chat && choices_.begin()->second.prompt) {
     AppendTokenIds("prompt_token_ids", *choices_.begin()->second.prompt, out);
   }

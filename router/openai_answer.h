@@ -65,11 +65,13 @@ class AnswerCollector final : public AnswerWriter {
     LogprobsText logprobs;
     std::vector<int32_t> token_ids;
     std::shared_ptr<const std::vector<int32_t>> prompt;  // where token ids are asked for
+    std::shared_ptr<const std::vector<v1::PromptToken>> prompt_scores;  // where they are told
     int64_t text_offset = 0;
     v1::FinishReason finish = v1::FINISH_REASON_UNSPECIFIED;
     StopReason stop_reason;
   };
   void AppendMessage(const Choice& choice, std::string* out) const;
+  void AppendScores(const Choice& choice, std::string* out) const;
 
   const models::text::Tokenizer& tokenizer_;
   const AnswerShape shape_;

@@ -15,8 +15,6 @@
 namespace baton::router {
 namespace {
 
-constexpr size_t kMaxIdBytes = 1024;
-constexpr size_t kMaxSaltBytes = 64;
 constexpr int32_t kMaxInt = std::numeric_limits<int32_t>::max();
 
 void ReadStop(FieldReader& fields, Generation* generation) {
@@ -142,31 +140,9 @@ void ReadStreamOptions(FieldReader& fields, AnswerShape* shape) {
   fields.Take(inner.error());
 }
 
-// Letters that are safe wherever a salt is written: in logs, in keys of metrics.
-void ReadCacheSalt(FieldReader& fields, Generation* generation) {
-  const std::optional<std::string> salt = fields.String("cache_salt", kMaxIdBytes);
-  if (!salt) return;
-  if (!IsCacheSalt(*salt)) {
-    return fields.Fail("cache_salt", absl::StrCat("must be 1 to ", kMaxSaltBytes,
-                                                  " characters of A-Z, a-z, 0-9, '_', '.', '-'."));
-  }
-  generation->cache_salt = *salt;
-}
-
-// Who asks, and how urgently.
-void ReadAdmission(FieldReader& fields, Generation* generation) {
-  generation->user = fields.String("user", kMaxIdBytes).value_or("");
-  generation->priority =
-      static_cast<int32_t>(fields.Integer("priority", -kMaxPriority, kMaxPriority).value_or(0));
-  generation->ttft_slo_s = 1e-3 * fields.Number("ttft_slo_ms", {0, kMaxSloMs}).value_or(0);
-  generation->tpot_slo_s = 1e-3 * fields.Number("tpot_slo_ms", {0, kMaxSloMs}).value_or(0);
-  ReadCacheSalt(fields, generation);
-}
-
 // What both endpoints have in common. Reads max_tokens before.
 void ReadCommon(FieldReader& fields, int32_t vocab_size, ApiRequest* request) {
   Generation& generation = request->generation;
-  generation.model = fields.String("model", kMaxIdBytes).value_or("");
   ReadAdmission(fields, &generation);
   ReadStreamOptions(fields, &request->shape);
   generation.n = static_cast<int32_t>(fields.Integer("n", 1, kMaxChoices).value_or(1));
@@ -177,63 +153,21 @@ void ReadCommon(FieldReader& fields, int32_t vocab_size, ApiRequest* request) {
   ReadSampling(fields, vocab_size, &generation);
   ReadStopParams(fields, vocab_size, &generation);
   ReadTokenChoice(fields, vocab_size, &generation);
+  if (const auto speculate = fields.Boolean("speculate")) {
+    generation.sampling.set_speculate(*speculate);
+  }
+  if (const auto top = fields.Integer("prompt_logprobs", 0, kMaxTopLogprobs)) {
+    request->shape.prompt_logprobs = static_cast<int32_t>(*top);
+    if (request->shape.stream) {
+      fields.Fail("prompt_logprobs", "is not available when 'stream' is true.");
+    }
+  }
   generation.skip_special_tokens = fields.Boolean("skip_special_tokens").value_or(true);
   if (std::optional<AnswerForm> form = ReadAnswerForm(fields)) {
     *generation.sampling.mutable_grammar() = std::move(form->grammar);
     generation.grammar_field = std::move(form->field);
   }
   RefuseUnsupportedFields(fields);
-}
-
-// A prompt given as token ids.
-bool ReadIds(const Json& list, int32_t vocab_size, std::vector<int32_t>* ids) {
-  ids->reserve(list.size());
-  for (const Json& entry : list) {
-    int64_t id = 0;
-    if (!ReadInteger(entry, 0, vocab_size - 1, &id)) return false;
-    ids->push_back(static_cast<int32_t>(id));
-  }
-  return true;
-}
-
-bool AddPrompt(FieldReader& fields, const Json& value, int32_t vocab_size, Generation* generation) {
-  Prompt prompt;
-  if (value.is_string()) {
-    prompt.text = value.get<std::string>();
-  } else {
-    prompt.kind = Prompt::Kind::kTokens;
-    if (!value.is_array() || value.empty() || !ReadIds(value, vocab_size, &prompt.ids)) {
-      fields.Fail("prompt", absl::StrCat("must be a string, a list of strings, a list of token ids "
-                                         "in [0, ",
-                                         vocab_size - 1,
-                                         "] or a list of such lists, "
-                                         "none of them empty."));
-      return false;
-    }
-  }
-  generation->prompts.push_back(std::move(prompt));
-  return true;
-}
-
-void ReadPrompts(FieldReader& fields, int32_t vocab_size, Generation* generation) {
-  const Json* prompt = fields.Raw("prompt");
-  if (prompt == nullptr) return fields.Fail("prompt", "is required.");
-  const bool batch = prompt->is_array() && !prompt->empty() &&
-                     (prompt->front().is_string() || prompt->front().is_array());
-  if (!batch) {
-    AddPrompt(fields, *prompt, vocab_size, generation);
-    return;
-  }
-  if (prompt->size() > kMaxPrompts) {
-    return fields.Fail("prompt", absl::StrCat("must hold at most ", kMaxPrompts, " prompts, holds ",
-                                              prompt->size(), "."));
-  }
-  for (const Json& entry : *prompt) {
-    if (entry.type() != prompt->front().type()) {
-      return fields.Fail("prompt", "must hold prompts of one kind.");
-    }
-    if (!AddPrompt(fields, entry, vocab_size, generation)) return;
-  }
 }
 
 void ReadChatLogprobs(FieldReader& fields, ApiRequest* request) {
@@ -247,18 +181,27 @@ void ReadChatLogprobs(FieldReader& fields, ApiRequest* request) {
 }
 
 void ApplyLogprobs(ApiRequest* request) {
-  request->generation.sampling.set_logprobs(request->shape.logprobs);
-  request->generation.sampling.set_top_logprobs(request->shape.top_logprobs);
+  const AnswerShape& shape = request->shape;
+  v1::SamplingParams& sampling = request->generation.sampling;
+  sampling.set_logprobs(shape.logprobs);
+  sampling.set_top_logprobs(shape.top_logprobs);
+  const int32_t echoed = shape.echo_logprobs ? shape.top_logprobs : -1;
+  const int32_t of_prompt = std::max(shape.prompt_logprobs, echoed);
+  if (of_prompt >= 0) sampling.set_prompt_logprobs(of_prompt);
+}
+
+// Only an echo has something to show where nothing is generated.
+void ReadCompletionTokens(FieldReader& fields, Generation* generation) {
+  const int64_t least = generation->echo ? 0 : 1;
+  const auto max_tokens = fields.Integer("max_tokens", least, kMaxInt);
+  const auto max_completion_tokens = fields.Integer("max_completion_tokens", least, kMaxInt);
+  const int64_t most =
+      max_completion_tokens.value_or(max_tokens.value_or(kDefaultCompletionTokens));
+  generation->score_only = most == 0;
+  generation->stop.set_max_tokens(static_cast<int32_t>(std::max<int64_t>(most, 1)));
 }
 
 }  // namespace
-
-bool IsCacheSalt(absl::string_view salt) {
-  if (salt.empty() || salt.size() > kMaxSaltBytes) return false;
-  return std::all_of(salt.begin(), salt.end(), [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
-  });
-}
 
 std::optional<ApiError> ParseBody(absl::string_view text, Json* body) {
   if (NestingDepth(text) > kMaxJsonDepth) {
@@ -306,20 +249,15 @@ std::optional<ApiError> ParseCompletionRequest(const Json& body, int32_t vocab_s
                                                ApiRequest* request) {
   FieldReader fields(body);
   Generation& generation = request->generation;
-  ReadPrompts(fields, vocab_size, &generation);
-  const auto max_tokens = fields.Integer("max_tokens", 1, kMaxInt);
-  const auto max_completion_tokens = fields.Integer("max_completion_tokens", 1, kMaxInt);
-  generation.stop.set_max_tokens(static_cast<int32_t>(
-      max_completion_tokens.value_or(max_tokens.value_or(kDefaultCompletionTokens))));
+  ReadPrompts(fields, "prompt", kMaxPrompts, vocab_size, &generation);
   generation.add_special_tokens = fields.Boolean("add_special_tokens").value_or(true);
   generation.echo = fields.Boolean("echo").value_or(false);
+  ReadCompletionTokens(fields, &generation);
   ReadCommon(fields, vocab_size, request);
   if (const auto top = fields.Integer("logprobs", 0, kMaxTopLogprobs)) {
     request->shape.logprobs = true;
     request->shape.top_logprobs = static_cast<int32_t>(*top);
-    if (generation.echo) {
-      fields.Fail("echo", "together with 'logprobs' is not supported: prompt tokens have none.");
-    }
+    request->shape.echo_logprobs = generation.echo;
   }
   ApplyLogprobs(request);
   return fields.error();

@@ -7,6 +7,7 @@
 
 #include "router/api/tools.h"
 #include "router/api_error.h"
+#include "router/field_reader.h"
 #include "router/generation.h"
 #include "router/json_text.h"
 
@@ -15,6 +16,7 @@ namespace baton::router {
 // Hard limits of a request; each is checked before anything of its size is made.
 inline constexpr int32_t kMaxChoices = 8;
 inline constexpr size_t kMaxPrompts = 256;
+inline constexpr size_t kMaxEmbeddings = 2048;
 inline constexpr size_t kMaxStops = 16;
 inline constexpr int64_t kMaxStopChars = 1024;
 inline constexpr size_t kMaxStopTokenIds = 1024;
@@ -33,6 +35,7 @@ enum class Dialect : uint8_t {
   kChat,         // OpenAI's /v1/chat/completions
   kResponses,    // OpenAI's /v1/responses
   kMessages,     // Anthropic's /v1/messages
+  kEmbeddings,   // OpenAI's /v1/embeddings
 };
 
 // How the answer is to be written.
@@ -43,9 +46,12 @@ struct AnswerShape {
   bool continuous_usage = false;  // stream: the usage so far in every chunk
   bool logprobs = false;
   int32_t top_logprobs = 0;
-  bool token_ids = false;  // the ids of the output tokens beside their text
-  bool timings = false;    // which node did what for how long, at the end
-  bool reasoning = true;   // chat: what the model thought is part of the answer
+  bool echo_logprobs = false;    // completions: the prompt's tokens are among those of `logprobs`
+  int32_t prompt_logprobs = -1;  // alternatives of each of the prompt's tokens; -1: none are told
+  bool base64 = false;           // embeddings: little-endian floats instead of numbers
+  bool token_ids = false;        // the ids of the output tokens beside their text
+  bool timings = false;          // which node did what for how long, at the end
+  bool reasoning = true;         // chat: what the model thought is part of the answer
 };
 
 struct ApiRequest {
@@ -68,6 +74,12 @@ std::optional<ApiError> ParseBody(absl::string_view text, Json* body);
 std::optional<ApiError> ParseChatRequest(const Json& body, int32_t vocab_size, ApiRequest* request);
 std::optional<ApiError> ParseCompletionRequest(const Json& body, int32_t vocab_size,
                                                ApiRequest* request);
+
+// Prompts in the field `field`: a string, token ids, or a list of at most `count_max` of either.
+void ReadPrompts(FieldReader& fields, const char* field, size_t count_max, int32_t vocab_size,
+                 Generation* generation);
+// model, user, priority, objectives and cache_salt: which server, who asks, and how urgently.
+void ReadAdmission(FieldReader& fields, Generation* generation);
 
 // What the tools of a request and the way in which its model reasons mean for the prompt, the
 // grammar and the tokens that are shown. To be called once, after parsing.

@@ -61,7 +61,7 @@ std::optional<ApiError> EncodeBadWords(const models::text::Tokenizer& tokenizer,
 }
 
 absl::string_view PromptField(const Prompt& prompt) {
-  return prompt.kind == Prompt::Kind::kChat ? "messages" : "prompt";
+  return prompt.kind == Prompt::Kind::kChat ? "messages" : prompt.field;
 }
 
 std::optional<ApiError> EncodePrompt(const models::text::Tokenizer& tokenizer, const Prompt& prompt,
@@ -70,7 +70,7 @@ std::optional<ApiError> EncodePrompt(const models::text::Tokenizer& tokenizer, c
   if (prompt.kind == Prompt::Kind::kTokens) {
     for (const int32_t id : prompt.ids) {
       if (id < 0 || id >= tokenizer.vocab_size()) {
-        return InvalidParam("prompt",
+        return InvalidParam(PromptField(prompt),
                             absl::StrCat("Token id ", id, " is outside the vocabulary of ",
                                          tokenizer.vocab_size(), " tokens."));
       }

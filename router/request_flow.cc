@@ -182,6 +182,12 @@ std::optional<ApiError> RequestFlow::MakeSequences(Encoded encoded) {
     spec.tpot_slo_s =
         generation_.tpot_slo_s > 0 ? generation_.tpot_slo_s : 1e-3 * defaults.tpot_slo_ms();
     spec.stop = generation_.stop;
+    spec.score_only = generation_.score_only;
+    spec.embed = generation_.embed;
+    if (spec.embed) {
+      spec.embed->set_pooling(router_.config.pooling() == "last" ? v1::POOLING_LAST
+                                                                 : v1::POOLING_MEAN);
+    }
     const int64_t room = context - length;
     const int64_t wanted = spec.stop.max_tokens() > 0 ? spec.stop.max_tokens() : room;
     spec.stop.set_max_tokens(static_cast<int32_t>(std::min(wanted, room)));

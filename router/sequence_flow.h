@@ -33,6 +33,8 @@ struct SequenceSpec {
   std::string echo;             // goes before the text of the first token
   v1::SamplingParams sampling;  // with its seed
   v1::StopParams stop;          // max_tokens >= 1, within the context
+  bool score_only = false;      // the token that is drawn is not shown
+  std::optional<v1::Embed> embed;
   std::vector<std::string> stop_strings;
   bool include_stop = false;  // the text ends with what ended it
   bool skip_special_tokens = true;
@@ -91,6 +93,9 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   int32_t TokensLeft() const { return spec_.stop.max_tokens() - resumed_; }
   std::vector<int32_t> PromptSoFar() const;
   Placement WhatToPlace() const;
+  // The nodes whose caches are of use for `tokens`.
+  std::vector<PrefixMatch> Matches(const ClusterSnapshot& cluster,
+                                   absl::Span<const int32_t> tokens) const;
   // Asks the scheduler. False when no node takes the sequence: then it has failed, or waits.
   bool Place(const ClusterSnapshot& cluster);
   // The scheduler's decision; pairs whose hand-overs fail are passed over where there is another.
@@ -118,6 +123,14 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   void NotePrefillFailure(const absl::Status& status);
   // Whether the router as a whole may try again after the latest failure; takes from its budget.
   bool HasBudget(const ClusterSnapshot& cluster);
+
+  // What nodes read off the prompt. A node that takes the prompt over begins again.
+  void TakePromptLogprobs(v1::PromptLogprobs logprobs);
+  void TakeEmbedding(const v1::Embedding& embedding);
+  // Puts what was read into the first delta.
+  void AddPromptScores(Delta* delta);
+  // Sampling parameters of a call to a node; `reads`: it computes the prompt.
+  v1::SamplingParams SamplingFor(bool reads) const;
 
   void Accept(const v1::Token& token, absl::Time received);
   void Deliver(const v1::Token& token, absl::Time received);
@@ -183,8 +196,9 @@ class SequenceFlow : public std::enable_shared_from_this<SequenceFlow> {
   absl::Time waiting_since_ = absl::InfiniteFuture();  // for a node to take the rest
   std::optional<ApiError> last_error_;
 
-  std::vector<int32_t> output_;         // delivered token ids
-  std::map<int32_t, v1::Token> early_;  // tokens that overtook the one before them
+  std::vector<v1::PromptToken> prompt_scores_;  // from the prompt's second token on
+  std::vector<int32_t> output_;                 // delivered token ids
+  std::map<int32_t, v1::Token> early_;          // tokens that overtook the one before them
   std::optional<v1::DecodeFinished> decode_finished_;
   int32_t cached_tokens_ = 0;
   Timings timings_;

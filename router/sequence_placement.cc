@@ -69,11 +69,18 @@ Decision SequenceFlow::DecideAroundCuts(const ClusterSnapshot& cluster, const Pl
   return decision;
 }
 
+std::vector<PrefixMatch> SequenceFlow::Matches(const ClusterSnapshot& cluster,
+                                               absl::Span<const int32_t> tokens) const {
+  // Where every token is read, nodes compute every token.
+  if (SamplingFor(/*reads=*/true).has_prompt_logprobs()) return {};
+  if (spec_.embed && spec_.embed->pooling() == v1::POOLING_MEAN) return {};
+  return FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
+}
+
 bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
   ReleasePrefillWork();
   const std::vector<int32_t> tokens = PromptSoFar();
-  const std::vector<PrefixMatch> matches =
-      FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
+  const std::vector<PrefixMatch> matches = Matches(cluster, tokens);
   placed_at_ = router_.clock.Now();
   Candidates candidates =
       CandidatesFor(cluster, matches, static_cast<int64_t>(tokens.size()), tried_, placed_at_);
@@ -122,8 +129,7 @@ bool SequenceFlow::Place(const ClusterSnapshot& cluster) {
 bool SequenceFlow::PlacePrefillAgain(const ClusterSnapshot& cluster) {
   const std::vector<int32_t> tokens = PromptSoFar();
   placed_at_ = router_.clock.Now();
-  const std::vector<PrefixMatch> matches =
-      FindPrefixes(cluster, router_.caches, tokens, spec_.cache_salt);
+  const std::vector<PrefixMatch> matches = Matches(cluster, tokens);
   const Candidates candidates =
       CandidatesFor(cluster, matches, static_cast<int64_t>(tokens.size()), tried_, placed_at_);
   const std::optional<size_t> pick =
@@ -161,8 +167,9 @@ void SequenceFlow::StartDecode() {
   request.mutable_prompt()->Add(prompt.begin(), prompt.end());
   request.set_first_index(resumed_);
   request.set_cache_salt(spec_.cache_salt);
-  *request.mutable_sampling() = spec_.sampling;
+  *request.mutable_sampling() = SamplingFor(/*reads=*/!prefill_node_);
   *request.mutable_stop() = spec_.stop;
+  if (spec_.embed) *request.mutable_embed() = *spec_.embed;
   if (prefill_node_) {
     ticket_.set_id(MintTicketId(router_.rng));
     ticket_.set_epoch(1);
@@ -192,8 +199,9 @@ void SequenceFlow::StartPrefill() {
   request.mutable_prompt()->Add(prompt.begin(), prompt.end());
   request.set_first_index(resumed_);
   request.set_cache_salt(spec_.cache_salt);
-  *request.mutable_sampling() = spec_.sampling;
+  *request.mutable_sampling() = SamplingFor(/*reads=*/true);
   *request.mutable_stop() = spec_.stop;
+  if (spec_.embed) *request.mutable_embed() = *spec_.embed;
   if (TokensLeft() > 1) {
     v1::HandOver* hand_over = request.mutable_hand_over();
     hand_over->set_decode_address(decode_node_->hello.address());

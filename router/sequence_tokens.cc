@@ -53,6 +53,13 @@ void SequenceFlow::OnDecodeEvent(v1::DecodeEvent event, absl::Time received) {
                      event.prefilled().prefill_seconds(), event.prefilled().cached_tokens(),
                      received);
       break;
+    case v1::DecodeEvent::kPromptLogprobs:
+      TakePromptLogprobs(std::move(*event.mutable_prompt_logprobs()));
+      break;
+    case v1::DecodeEvent::kEmbedding:
+      AttributeFirstToken(prefilled_here_seconds_, received);
+      TakeEmbedding(event.embedding());
+      break;
     case v1::DecodeEvent::KIND_NOT_SET:
       break;
   }
@@ -74,7 +81,20 @@ void SequenceFlow::OnPrefillEvent(v1::PrefillEvent event, absl::Time received) {
     ReleaseLease();
     return;
   }
-  if (!event.has_first_token() || ended_) return;
+  if (ended_) return;
+  if (event.has_prompt_logprobs()) {
+    return TakePromptLogprobs(std::move(*event.mutable_prompt_logprobs()));
+  }
+  if (event.has_embedding()) {
+    const v1::PrefillEmbedding& embedding = event.embedding();
+    prefill_node_->client->CallWorked();
+    ReleasePrefillWork();
+    ObservePrefill(*prefill_node_, embedding.queue_seconds(), embedding.prefill_seconds(),
+                   embedding.cached_tokens(), received);
+    AttributeFirstToken(embedding.prefill_seconds(), received);
+    return TakeEmbedding(embedding.embedding());
+  }
+  if (!event.has_first_token()) return;
   const v1::PrefillFirstToken& first = event.first_token();
   prefill_node_->client->CallWorked();
   ReleasePrefillWork();
@@ -124,9 +144,11 @@ bool SequenceFlow::EndsSequence(int32_t id) const {
 }
 
 void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
-  output_.push_back(token.id());
   Delta delta;
   delta.choice = spec_.choice;
+  if (output_.empty()) AddPromptScores(&delta);
+  if (ended_) return;
+  output_.push_back(token.id());
   const bool end = EndsSequence(token.id());
   const auto& stop_ids = spec_.stop.stop_token_ids();
   const bool show_end = spec_.include_stop && end &&
@@ -148,11 +170,16 @@ void SequenceFlow::Deliver(const v1::Token& token, absl::Time received) {
       delta.stop_reason = token.id();
     }
   }
+  if (spec_.score_only) {
+    piece = {};
+    delta.finish = v1::FINISH_REASON_LENGTH;
+    delta.stop_reason = {};
+  }
   delta.text = output_.size() == 1 ? spec_.echo + piece.text : std::move(piece.text);
   delta.tokens = std::move(piece.tokens);
   const v1::FinishReason finish = delta.finish;
   ObserveToken(router_.clock.Now());
-  listener_->OnSequenceDelta(std::move(delta), 1);
+  listener_->OnSequenceDelta(std::move(delta), spec_.score_only ? 0 : 1);
   const absl::Time relayed = router_.clock.Now();
   router_.metrics.relay.Observe(absl::ToDoubleSeconds(relayed - received));
   timings_.timeline.Add(Phase::kStream, relayed);

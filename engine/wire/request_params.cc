@@ -21,6 +21,7 @@ absl::Status CheckId(absl::string_view field, int64_t id, int32_t vocab_size) {
 }
 
 constexpr double kTinyMax = 1.0 - 1e-12;
+constexpr int32_t kTopLogprobsMax = 20;
 
 }  // namespace
 
@@ -33,7 +34,7 @@ absl::StatusOr<SamplingParams> SamplingFromProto(const v1::SamplingParams& param
   BATON_RETURN_IF_ERROR(CheckNumber("frequency_penalty", params.frequency_penalty(), -2, 2));
   BATON_RETURN_IF_ERROR(CheckNumber("presence_penalty", params.presence_penalty(), -2, 2));
   BATON_RETURN_IF_ERROR(CheckNumber("repetition_penalty", params.repetition_penalty(), 0, 100));
-  BATON_RETURN_IF_ERROR(CheckNumber("top_logprobs", params.top_logprobs(), 0, 20));
+  BATON_RETURN_IF_ERROR(CheckNumber("top_logprobs", params.top_logprobs(), 0, kTopLogprobsMax));
   SamplingParams result;
   result.temperature = params.temperature();
   result.top_p = params.top_p() == 0 ? 1.0 : params.top_p();
@@ -91,6 +92,44 @@ absl::Status CheckPrompt(const int32_t* ids, int64_t count, int32_t first_index,
     BATON_RETURN_IF_ERROR(CheckId("prompt", ids[i], config.vocab_size));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<PromptReading> ReadingFromProto(const v1::SamplingParams& params,
+                                               const v1::Embed* embed) {
+  PromptReading reading;
+  if (params.has_prompt_logprobs()) {
+    BATON_RETURN_IF_ERROR(
+        CheckNumber("prompt_logprobs", params.prompt_logprobs(), 0, kTopLogprobsMax));
+    reading.logprobs = params.prompt_logprobs();
+  }
+  if (embed == nullptr) return reading;
+  if (reading.logprobs >= 0) {
+    return absl::InvalidArgumentError("prompt_logprobs: an embedding has none");
+  }
+  if (embed->pooling() != v1::POOLING_MEAN && embed->pooling() != v1::POOLING_LAST) {
+    return absl::InvalidArgumentError(absl::StrCat("embed.pooling is ", embed->pooling(),
+                                                   ", needs POOLING_MEAN or POOLING_LAST"));
+  }
+  reading.pooling = embed->pooling() == v1::POOLING_MEAN ? Pooling::kMean : Pooling::kLast;
+  reading.normalize = embed->normalize();
+  return reading;
+}
+
+v1::PromptLogprobs PromptLogprobsToProto(int64_t first, const std::vector<PromptToken>& tokens) {
+  v1::PromptLogprobs result;
+  result.set_first(static_cast<int32_t>(first));
+  for (const PromptToken& token : tokens) {
+    v1::PromptToken* out = result.add_tokens();
+    out->mutable_logprob()->set_id(token.token.id);
+    out->mutable_logprob()->set_logprob(token.token.logprob);
+    out->set_rank(token.rank);
+    for (const TokenLogprob& other : token.token.top) {
+      v1::TokenLogprob* top = out->add_top();
+      top->set_id(other.id);
+      top->set_logprob(other.logprob);
+    }
+  }
+  return result;
 }
 
 v1::Token TokenToProto(int32_t index, const SampledToken& token, const SamplingParams& params) {

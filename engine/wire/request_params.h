@@ -18,6 +18,10 @@ absl::StatusOr<SamplingParams> SamplingFromProto(const v1::SamplingParams& param
                                                  int32_t vocab_size);
 absl::StatusOr<StopParams> StopFromProto(const v1::StopParams& params, int32_t vocab_size);
 
+// What is to be read off the prompt. `embed` null: tokens are drawn.
+absl::StatusOr<PromptReading> ReadingFromProto(const v1::SamplingParams& params,
+                                               const v1::Embed* embed);
+
 // A sequence of `prompt` (ids in the vocabulary, 1 to context_length - 1 of them), the last
 // `first_index` of which are output tokens of an earlier node. Listener, id and blocks are left to
 // the caller.
@@ -27,6 +31,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(const Ids& prompt, int32_
                                                        const v1::StopParams& stop,
                                                        const models::ModelConfig& config);
 
+v1::PromptLogprobs PromptLogprobsToProto(int64_t first, const std::vector<PromptToken>& tokens);
 v1::Token TokenToProto(int32_t index, const SampledToken& token, const SamplingParams& params);
 v1::FinishReason FinishReasonToProto(FinishReason reason);
 

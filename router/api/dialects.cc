@@ -1,5 +1,6 @@
 #include "router/api/dialects.h"
 
+#include "router/api/embeddings_api.h"
 #include "router/api/messages_api.h"
 #include "router/api/responses_api.h"
 #include "router/openai_answer.h"
@@ -19,6 +20,8 @@ std::optional<ApiError> ParseRequest(Dialect dialect, const Json& body, int32_t 
       return ParseResponsesRequest(body, vocab_size, request);
     case Dialect::kMessages:
       return ParseMessagesRequest(body, vocab_size, /*count=*/false, request);
+    case Dialect::kEmbeddings:
+      return ParseEmbeddingsRequest(body, vocab_size, request);
     case Dialect::kCompletions:
       break;
   }
@@ -32,8 +35,13 @@ std::unique_ptr<AnswerWriter> MakeAnswerWriter(const models::text::Tokenizer& to
   reading.tools = request.tools.offered();
   // Where there is nothing to look for the text goes through as it is.
   if (reading.tools || format.reasoning != ReasoningStyle::kNone) reading.format = &format;
-  if (request.dialect == Dialect::kResponses) return MakeResponsesWriter(request, reading, head);
+  if (request.dialect == Dialect::kResponses) {
+    return MakeResponsesWriter(tokenizer, request, reading, head);
+  }
   if (request.dialect == Dialect::kMessages) return MakeMessagesWriter(request, reading, head);
+  if (request.dialect == Dialect::kEmbeddings) {
+    return MakeEmbeddingsWriter(request.shape, head);
+  }
   if (request.shape.stream) {
     return std::make_unique<AnswerStream>(tokenizer, request.shape, head, reading);
   }

@@ -1,4 +1,4 @@
-// The four dialects of the HTTP API: each reads its own requests and writes its own answers.
+// The five dialects of the HTTP API: each reads its own requests and writes its own answers.
 #pragma once
 
 #include <memory>

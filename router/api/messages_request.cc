@@ -224,7 +224,7 @@ std::optional<ApiError> ParseMessagesRequest(const Json& body, int32_t vocab_siz
   if (fields.error()) return fields.error();
   if (stops != nullptr) chat.Set("stop", *stops);
   chat.Copy(body, {"model", "stream", "temperature", "top_p", "top_k", "seed", "ignore_eos",
-                   "min_tokens", "priority", "cache_salt"});
+                   "min_tokens", "priority", "cache_salt", "speculate"});
   if (auto error = ParseChatRequest(chat.Take(), vocab_size, request)) {
     return Renamed(*std::move(error), {{"stop", "stop_sequences"},
                                        {"reasoning_effort", "output_config.effort"},

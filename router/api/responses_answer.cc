@@ -1,16 +1,58 @@
 // Responses as objects, and as events in the order that OpenAI's clients expect.
+#include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "router/api/responses_api.h"
+#include "router/openai_logprobs.h"
 
 namespace baton::router {
 namespace {
 
+// Log-probabilities of tokens whose text has not come yet, or never will: that of marks.
+class WaitingLogprobs {
+ public:
+  void Add(const std::string& text, Json entry) {
+    text_ += text;
+    entries_.push_back({text_.size(), std::move(entry)});
+  }
+
+  // Those of the tokens that `text` is made of. What stands before it is forgotten.
+  Json Take(const std::string& text) {
+    const size_t found = text_.find(text);
+    // Text that was mended (U+FFFD) stands for all that waits.
+    const size_t begin = found == std::string::npos ? 0 : found;
+    const size_t end = found == std::string::npos ? text_.size() : found + text.size();
+    Json taken = Json::array();
+    size_t token_begin = 0;
+    while (!entries_.empty() && token_begin < end) {
+      if (entries_.front().text_end > begin) taken.push_back(std::move(entries_.front().entry));
+      token_begin = entries_.front().text_end;
+      entries_.pop_front();
+    }
+    const size_t gone = std::max(end, token_begin);
+    text_.erase(0, gone);
+    for (Waiting& waiting : entries_) waiting.text_end -= gone;
+    return taken;
+  }
+
+ private:
+  struct Waiting {
+    size_t text_end;  // in text_
+    Json entry;
+  };
+  std::string text_;
+  std::deque<Waiting> entries_;
+};
+
 class ResponsesWriter final : public AnswerWriter {
  public:
-  ResponsesWriter(const ApiRequest& request, const TurnReading& reading, const AnswerHead& head)
-      : stream_(request.shape.stream),
+  ResponsesWriter(const models::text::Tokenizer& tokenizer, const ApiRequest& request,
+                  const TurnReading& reading, const AnswerHead& head)
+      : tokenizer_(tokenizer),
+        logprobs_asked_(request.shape.logprobs),
+        stream_(request.shape.stream),
         show_reasoning_(request.shape.reasoning),
         head_(head),
         turn_(reading, head.id, 0) {
@@ -24,6 +66,7 @@ class ResponsesWriter final : public AnswerWriter {
 
   void Add(const Delta& delta, std::string* out) override {
     Begin(out);
+    if (logprobs_asked_) AddLogprobs(delta);
     for (const TurnPart& part : turn_.Read(delta)) AddPart(part, out);
     if (delta.finish != v1::FINISH_REASON_UNSPECIFIED) {
       cut_ = delta.finish == v1::FINISH_REASON_LENGTH;
@@ -74,6 +117,14 @@ class ResponsesWriter final : public AnswerWriter {
     Event("response.in_progress", {{"response", response_}}, out);
   }
 
+  void AddLogprobs(const Delta& delta) {
+    for (const v1::Token& token : delta.tokens) {
+      std::string entry;
+      AppendChatLogprob(tokenizer_, token, &entry);
+      waiting_.Add(tokenizer_.TokenBytes(token.id()), Json::parse(entry));
+    }
+  }
+
   void AddPart(const TurnPart& part, std::string* out) {
     if (part.kind == TurnPart::Kind::kCall) {
       CloseItem(out);
@@ -119,7 +170,11 @@ class ResponsesWriter final : public AnswerWriter {
     }
     text_ += part.text;
     Json delta = {{"delta", part.text}};
-    if (content) delta["logprobs"] = Json::array();
+    const Json logprobs = waiting_.Take(part.text);  // tokens of reasoning are not told
+    if (content) {
+      delta["logprobs"] = logprobs;
+      logprobs_.insert(logprobs_.end(), logprobs.begin(), logprobs.end());
+    }
     Event(TextEvent() + ".delta", InPart(std::move(delta)), out);
   }
 
@@ -132,7 +187,7 @@ class ResponsesWriter final : public AnswerWriter {
     return {{"type", "output_text"},
             {"text", text},
             {"annotations", Json::array()},
-            {"logprobs", Json::array()}};
+            {"logprobs", text.empty() ? Json::array() : logprobs_}};
   }
 
   // Where in the output an event happens.
@@ -154,6 +209,7 @@ class ResponsesWriter final : public AnswerWriter {
     open_ = true;
     kind_ = kind;
     text_.clear();
+    logprobs_ = Json::array();
     item_ = std::move(item);
     Event("response.output_item.added",
           {{"output_index", response_["output"].size()}, {"item", item_}}, out);
@@ -168,7 +224,7 @@ class ResponsesWriter final : public AnswerWriter {
     } else {
       item_["content"].push_back(Part(text_));
       Json done = {{"text", text_}};
-      if (kind_ == TurnPart::Kind::kContent) done["logprobs"] = Json::array();
+      if (kind_ == TurnPart::Kind::kContent) done["logprobs"] = logprobs_;
       Event(TextEvent() + ".done", InPart(std::move(done)), out);
       Event("response.content_part.done", InPart({{"part", Part(text_)}}), out);
     }
@@ -178,13 +234,17 @@ class ResponsesWriter final : public AnswerWriter {
     response_["output"].push_back(std::move(item_));
   }
 
+  const models::text::Tokenizer& tokenizer_;
+  const bool logprobs_asked_;
   const bool stream_;
   const bool show_reasoning_;
   const AnswerHead head_;
   TurnReader turn_;
   Json response_;
-  Json item_;         // the one that is open, without its text
-  std::string text_;  // its text, or its arguments
+  Json item_;                      // the one that is open, without its text
+  std::string text_;               // its text, or its arguments
+  Json logprobs_ = Json::array();  // of its text
+  WaitingLogprobs waiting_;
   TurnPart::Kind kind_ = TurnPart::Kind::kContent;
   bool open_ = false;
   bool begun_ = false;
@@ -194,10 +254,11 @@ class ResponsesWriter final : public AnswerWriter {
 
 }  // namespace
 
-std::unique_ptr<AnswerWriter> MakeResponsesWriter(const ApiRequest& request,
+std::unique_ptr<AnswerWriter> MakeResponsesWriter(const models::text::Tokenizer& tokenizer,
+                                                  const ApiRequest& request,
                                                   const TurnReading& reading,
                                                   const AnswerHead& head) {
-  return std::make_unique<ResponsesWriter>(request, reading, head);
+  return std::make_unique<ResponsesWriter>(tokenizer, request, reading, head);
 }
 
 }  // namespace baton::router

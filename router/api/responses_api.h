@@ -15,8 +15,10 @@ namespace baton::router {
 std::optional<ApiError> ParseResponsesRequest(const Json& body, int32_t vocab_size,
                                               ApiRequest* request);
 
-// Writes a response, streamed or not. What `reading` names must outlive the writer.
-std::unique_ptr<AnswerWriter> MakeResponsesWriter(const ApiRequest& request,
+// Writes a response, streamed or not. `tokenizer` and what `reading` names must outlive the
+// writer.
+std::unique_ptr<AnswerWriter> MakeResponsesWriter(const models::text::Tokenizer& tokenizer,
+                                                  const ApiRequest& request,
                                                   const TurnReading& reading,
                                                   const AnswerHead& head);
 

@@ -160,6 +160,21 @@ std::optional<ApiError> AddEffort(FieldReader& fields, ChatBody* chat) {
   return std::nullopt;
 }
 
+// Asked for by number, or by name in `include`.
+std::optional<ApiError> AddLogprobs(FieldReader& fields, ChatBody* chat) {
+  const int64_t top = fields.Integer("top_logprobs", 0, kMaxTopLogprobs).value_or(0);
+  bool included = false;
+  if (const Json* include = fields.Raw("include")) {
+    if (!include->is_array()) return BadItem("include", "must be a list.");
+    for (const Json& name : *include) included |= name == "message.output_text.logprobs";
+  }
+  if (top > 0 || included) {
+    chat->Set("logprobs", true);
+    chat->Set("top_logprobs", top);
+  }
+  return std::nullopt;
+}
+
 void RefuseState(FieldReader& fields) {
   for (const char* name : {"previous_response_id", "conversation", "prompt"}) {
     if (fields.Raw(name) != nullptr) {
@@ -186,7 +201,7 @@ Json Told(const Json& body, const ApiRequest& request) {
                {"text", {{"format", {{"type", "text"}}}}},
                {"tool_choice", "auto"},
                {"tools", Json::array()},
-               {"top_logprobs", 0},
+               {"top_logprobs", request.shape.top_logprobs},
                {"top_p", request.generation.sampling.top_p()},
                {"truncation", "disabled"},
                {"user", nullptr}};
@@ -218,14 +233,12 @@ std::optional<ApiError> ParseResponsesRequest(const Json& body, int32_t vocab_si
   if (const auto tokens = fields.Integer("max_output_tokens", 1, INT32_MAX)) {
     chat.Set("max_completion_tokens", *tokens);
   }
-  if (fields.Integer("top_logprobs", 0, kMaxTopLogprobs).value_or(0) > 0) {
-    fields.Fail("top_logprobs", "is not supported here; /v1/chat/completions has it.");
-  }
+  fields.Take(AddLogprobs(fields, &chat));
   fields.Boolean("store");  // nothing is stored either way
   if (fields.error()) return fields.error();
   chat.Copy(body, {"model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "seed",
                    "top_k", "min_p", "repetition_penalty", "ignore_eos", "min_tokens", "priority",
-                   "cache_salt", "chat_template_kwargs", "include_reasoning"});
+                   "cache_salt", "speculate", "chat_template_kwargs", "include_reasoning"});
   if (auto error = ParseChatRequest(chat.Take(), vocab_size, request)) {
     return Renamed(*std::move(error), {{"max_completion_tokens", "max_output_tokens"},
                                        {"response_format.json_schema", "text.format"},

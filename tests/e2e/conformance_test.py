@@ -15,14 +15,14 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 DOC = os.path.join(ROOT, "docs/api.md")
 MARKS = "<!-- made by tests/e2e/conformance_test.py --write -->\n", "<!-- end -->\n"
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "responses": "/v1/responses",
-         "messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens", "tokenize": "/tokenize",
+         "messages": "/v1/messages", "embeddings": "/v1/embeddings", "count_tokens": "/v1/messages/count_tokens", "tokenize": "/tokenize",
          "detokenize": "/detokenize"}
 MESSAGES = [{"role": "user", "content": "Hello"}]
 GREEDY = {"temperature": 0, "ignore_eos": True}
 BASES = {"chat": {"messages": MESSAGES, "max_tokens": 12, **GREEDY}, "completions": {"prompt": "Hello", "max_tokens": 12, **GREEDY},
          "responses": {"input": "Hello", "max_output_tokens": 12, "temperature": 0},
          "messages": {"model": "t0", "messages": MESSAGES, "max_tokens": 12, "temperature": 0},
-         "count_tokens": {"model": "t0", "messages": MESSAGES}, "tokenize": {"prompt": "Hello"}, "detokenize": {}}
+         "embeddings": {"input": "Hello"}, "count_tokens": {"model": "t0", "messages": MESSAGES}, "tokenize": {"prompt": "Hello"}, "detokenize": {}}
 
 with open(os.path.join(os.path.dirname(__file__), "api_cases.json"), encoding="utf-8") as cases_file:
     CASES = json.load(cases_file)

@@ -4,7 +4,7 @@
 import random
 import unittest
 
-from cluster import Cluster, tiny_model
+from cluster import Cluster, tiny_model, wait_until
 from oracle import colocated
 
 
@@ -38,6 +38,30 @@ class EquivalenceTest(unittest.TestCase):
                 self.assertEqual(body["choices"][0]["token_ids"], ids, request)
                 self.assertEqual(body["usage"]["completion_tokens"], len(ids))
             cluster.wait_all_free()
+
+    def test_drafts_change_no_token_and_are_counted(self):
+        def drafted():
+            return tuple(cluster.metric(f"baton_node_draft_tokens{name}_total") for name in ("", "_kept"))
+        with Cluster() as cluster:  # which drafts only when asked to
+            # Two tokens take turns at random: what stood before comes again, but not always.
+            body = {"prompt": [100, 101] * 8, "max_tokens": 150, "ignore_eos": True, "temperature": 0.7, "return_token_ids": True,
+                    "logit_bias": {"100": 20, "101": 20}}
+            answers = {}
+            for speculate in (None, False, True):
+                answers[speculate] = [cluster.post("/v1/completions", {**body, "seed": seed, "speculate": speculate})[1]["choices"]
+                                      for seed in range(3)]
+                if not speculate:
+                    self.assertEqual(drafted(), (0, 0))
+            self.assertEqual(answers[True], answers[False])
+            self.assertEqual(answers[None], answers[False])
+            wait_until(lambda: drafted()[0] > drafted()[1] > 10, 5, lambda: f"drafts in the metrics: {drafted()}")
+            # Nor where the node drafts by itself.
+            cluster.add_decode(1, ["--speculation", "ngram"]).wait_ready()
+            cluster.wait_nodes(3)
+            cluster.node("d0").kill()
+            cluster.wait_nodes(2)
+            self.assertEqual(cluster.post("/v1/completions", {**body, "seed": 0})[1]["choices"], answers[False][0])
+            wait_until(lambda: cluster.metric("baton_node_draft_tokens_total", node="d1") > 0, 5, "drafts of d1")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ struct Request {
   StopParams stop;
   bool first_token_only = false;
   std::string cache_salt = {};
+  PromptReading reading = {};
 };
 
 // Runs `max_tokens` tokens whatever they are.
@@ -76,6 +77,8 @@ class EngineBench {
     sequence->stop = request.stop;
     sequence->first_token_only = request.first_token_only;
     sequence->cache_salt = request.cache_salt;
+    sequence->reading = request.reading;
+    if (request.reading.embeds()) sequence->first_token_only = true;
     const auto listener = std::make_shared<RecordingListener>();
     sequence->listener = listener;
     const absl::Status status = engine.Submit(std::move(sequence));

@@ -68,6 +68,12 @@ absl::StatusOr<uint64_t> HashOf(const models::ForwardBatch& batch, const models:
   return hash;
 }
 
+void WriteHidden(uint64_t hash, absl::Span<float> row) {
+  for (size_t i = 0; i < row.size(); ++i) {
+    row[i] = static_cast<float>(CounterRandom(hash, i) >> 40) * 0x1p-23f - 1.0f;  // -1 .. 1
+  }
+}
+
 }  // namespace
 
 device::KvGeometry FakeModelGeometry(int32_t block_tokens) {
@@ -86,6 +92,7 @@ FakeModel::FakeModel(int32_t max_batch_tokens, int64_t context_length, int32_t v
   config_.kv_heads = 1;
   config_.head_dim = kHeadDim;
   config_.vocab_size = vocab_size;
+  config_.hidden = 8;
   config_.context_length = context_length;
   config_.fingerprint = 0xfa4e;
 }
@@ -125,12 +132,18 @@ absl::Status FakeModel::Forward(const models::ForwardBatch& batch,
     for (; row_end <= end; ++row_end) {
       BATON_ASSIGN_OR_RETURN(const uint64_t hash, HashOf(batch, s, row_end));
       if (s.logits == models::LogitRows::kNone) continue;
+      if (!s.hidden.empty()) {
+        const int64_t first = s.logits == models::LogitRows::kAll ? s.position + 1 : end;
+        WriteHidden(hash, s.hidden.subspan((row_end - first) * config_.hidden, config_.hidden));
+        continue;
+      }
       for (int32_t id = 0; id < config_.vocab_size; ++id) {
         const uint64_t word = CounterRandom(hash, static_cast<uint64_t>(id));
         logits_.push_back(static_cast<float>(word >> 40) * 0x1p-21f - 4.0f);  // -4 .. 4
       }
     }
-    if (s.logits != models::LogitRows::kNone && s.tokens.back() == poison_token) {
+    const bool poisoned = s.tokens.back() == poison_token && s.hidden.empty();
+    if (s.logits != models::LogitRows::kNone && poisoned) {
       logits_[logits_.size() - config_.vocab_size] = NAN;
     }
   }

@@ -1,5 +1,6 @@
-// A model whose logits are a hash of everything that it reads back through the block tables: a
-// block that is lost, mixed up, overwritten or handed over wrongly changes the next token.
+// A model whose logits and hidden states are a hash of everything that it reads back through the
+// block tables: a block that is lost, mixed up, overwritten or handed over wrongly changes the next
+// token.
 #pragma once
 
 #include <cstdint>

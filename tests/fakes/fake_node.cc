@@ -168,6 +168,35 @@ v1::Token FakeNode::MakeToken(const NodeScript& script, const std::vector<int32_
   return token;
 }
 
+namespace {
+
+// Its first value tells the pooling, the others the prompt.
+v1::Embedding EmbeddingFor(const std::vector<int32_t>& prompt, const v1::Embed& embed) {
+  v1::Embedding embedding;
+  embedding.add_values(static_cast<float>(embed.pooling()) + (embed.normalize() ? 0.5f : 0.0f));
+  for (const int32_t id : prompt) embedding.add_values(static_cast<float>(id));
+  return embedding;
+}
+
+// Two tokens from position `at` on, those before `end`: -1.5 for the token at position 1, -2.5 for
+// the next.
+v1::PromptLogprobs ScoresFor(const std::vector<int32_t>& prompt, int32_t at, int32_t end) {
+  v1::PromptLogprobs scores;
+  scores.set_first(at);
+  const int32_t stop = std::min({at + 2, end, static_cast<int32_t>(prompt.size())});
+  for (int32_t i = at; i < stop; ++i) {
+    v1::PromptToken* token = scores.add_tokens();
+    token->mutable_logprob()->set_id(prompt[i]);
+    token->mutable_logprob()->set_logprob(-0.5f - static_cast<float>(i));
+    token->set_rank(7);
+    token->add_top()->set_id(3 + 'z');
+    token->mutable_top(0)->set_logprob(-0.25f);
+  }
+  return scores;
+}
+
+}  // namespace
+
 grpc::Status FakeNode::Run(grpc::ServerContext* context, const v1::PrefillRequest* request,
                            grpc::ServerWriter<v1::PrefillEvent>* writer) {
   const CallCount count(context, calls_, running_, cancelled_);
@@ -181,6 +210,17 @@ grpc::Status FakeNode::Run(grpc::ServerContext* context, const v1::PrefillReques
   if (!Pause(context, script.first_token_ms)) return grpc::Status::CANCELLED;
   const std::vector<int32_t> prompt(request->prompt().begin(), request->prompt().end());
   v1::PrefillEvent event;
+  if (request->has_embed()) {
+    *event.mutable_embedding()->mutable_embedding() = EmbeddingFor(prompt, request->embed());
+    writer->Write(event);
+    return script.break_off;
+  }
+  if (request->sampling().has_prompt_logprobs()) {
+    for (int32_t at = 1; at < request->prompt_size(); at += 2) {
+      *event.mutable_prompt_logprobs() = ScoresFor(prompt, at, script.drop_scores_from);
+      writer->Write(event);
+    }
+  }
   v1::PrefillFirstToken* first = event.mutable_first_token();
   *first->mutable_token() = MakeToken(script, prompt, request->sampling(), request->first_index());
   first->set_prompt_tokens(static_cast<int32_t>(prompt.size()));

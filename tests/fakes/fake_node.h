@@ -43,7 +43,8 @@ struct NodeScript {
   // Time until the first token, on a decode node that prefills too; the call ends with `break_off`
   // after the first token where that is not OK.
   int first_token_ms = 0;
-  int32_t cached_tokens = 0;  // of each prompt, as whoever computes it says
+  int32_t drop_scores_from = INT32_MAX;  // positions of the prompt that are not scored
+  int32_t cached_tokens = 0;             // of each prompt, as whoever computes it says
   grpc::Status break_off;
   // Prefill: only this many calls fail with `refuse` or `break_off`; -1: all.
   int failures = -1;

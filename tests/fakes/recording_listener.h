@@ -27,6 +27,12 @@ class RecordingListener final : public engine::StepListener {
     MutexLock lock(mutex_);
     ++starts_;
   }
+  void OnPromptScored(const engine::Sequence&, int64_t first,
+                      const std::vector<engine::PromptToken>& tokens) override {
+    MutexLock lock(mutex_);
+    in_order_ = in_order_ && first == static_cast<int64_t>(scores_.size()) + 1 && ids_.empty();
+    scores_.insert(scores_.end(), tokens.begin(), tokens.end());
+  }
   void OnToken(const engine::Sequence&, const engine::SampledToken& token,
                engine::FinishReason reason) override {
     MutexLock lock(mutex_);
@@ -36,9 +42,14 @@ class RecordingListener final : public engine::StepListener {
   }
   void OnFinished(std::unique_ptr<engine::Sequence> sequence, absl::Status status) override {
     const int32_t preemptions = sequence->preemptions;
+    const int64_t cached = sequence->cached_tokens;
+    absl::StatusOr<std::vector<float>> embedding = std::vector<float>();
+    if (sequence->reading.embeds()) embedding = engine::EmbeddingOf(sequence->reading);
     sequence.reset();  // whoever waits may look at the pool
     MutexLock lock(mutex_);
     preemptions_ = preemptions;
+    cached_tokens_ = cached;
+    embedding_ = *std::move(embedding);
     ++ends_;
     status_ = std::move(status);
     changed_.notify_all();
@@ -78,7 +89,20 @@ class RecordingListener final : public engine::StepListener {
     MutexLock lock(mutex_);
     return starts_;
   }
-  // Valid after the end.
+  // Of the prompt's tokens from the second on; empty where they came out of order.
+  std::vector<engine::PromptToken> scores() const {
+    MutexLock lock(mutex_);
+    return in_order_ ? scores_ : std::vector<engine::PromptToken>();
+  }
+  // These are valid after the end.
+  std::vector<float> embedding() const {
+    MutexLock lock(mutex_);
+    return embedding_;
+  }
+  int64_t cached_tokens() const {
+    MutexLock lock(mutex_);
+    return cached_tokens_;
+  }
   int32_t preemptions() const {
     MutexLock lock(mutex_);
     return preemptions_;
@@ -93,6 +117,10 @@ class RecordingListener final : public engine::StepListener {
   engine::FinishReason reason_ ABSL_GUARDED_BY(mutex_) = engine::FinishReason::kNone;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   int starts_ ABSL_GUARDED_BY(mutex_) = 0, ends_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<engine::PromptToken> scores_ ABSL_GUARDED_BY(mutex_);
+  bool in_order_ ABSL_GUARDED_BY(mutex_) = true;
+  std::vector<float> embedding_ ABSL_GUARDED_BY(mutex_);
+  int64_t cached_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t preemptions_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

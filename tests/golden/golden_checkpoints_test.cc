@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "device/cpu_reference/dequantize.h"
 #include "device/device_factory.h"
+#include "models/checkpoint.h"
 #include "models/model_registry.h"
 #include "models/safetensors/safetensors_file.h"
 #include "tests/fakes/contiguous_kv.h"
@@ -90,6 +92,7 @@ class GoldenCheckpoint : public testing::TestWithParam<std::tuple<std::string, C
     auto golden = SafetensorsFile::Open(folder + "/golden.safetensors");
     ASSERT_TRUE(golden.ok()) << golden.status();
     golden_ = *golden;
+    path_ = path;
   }
 
   // A fresh cache for one sequence.
@@ -115,6 +118,17 @@ class GoldenCheckpoint : public testing::TestWithParam<std::tuple<std::string, C
   std::unique_ptr<device::Device> device_;
   std::unique_ptr<Model> model_;
   std::shared_ptr<const SafetensorsFile> golden_;
+  std::string path_;
+
+  // The matrix that makes logits of hidden states, [vocab, hidden].
+  std::vector<float> OutputMatrix() {
+    const auto checkpoint = Checkpoint::Open(path_);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const bool tied = !(*checkpoint)->Has("lm_head.weight");
+    const auto stored = (*checkpoint)->Get(tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    EXPECT_TRUE(stored.ok()) << stored.status();
+    return device::Dequantize(*stored);
+  }
 
   void ExpectLogitsOfTheReference();
   void ExpectGreedyTokensOfTheReference();
@@ -180,6 +194,38 @@ TEST_P(GoldenCheckpoint, LogitsOfEveryPositionAreThoseOfTheReference) {
   ExpectLogitsOfTheReference();
 }
 TEST_P(GoldenCheckpoint, GreedyTokensAreThoseOfTheReference) { ExpectGreedyTokensOfTheReference(); }
+
+// What embeddings are made of: the states behind the last norm give the reference's logits.
+TEST_P(GoldenCheckpoint, HiddenStatesAreThoseOfTheReference) {
+  const Tolerance tolerance = ToleranceOf(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  const std::vector<float> output = OutputMatrix();
+  const auto ids = ValuesOf<int32_t>(*golden_, "prompt0.input_ids");
+  const auto golden = ValuesOf<float>(*golden_, "prompt0.logits");
+  const int64_t cols = model_->config().hidden, vocab = model_->config().vocab_size;
+  const int64_t rows = static_cast<int64_t>(ids.size());
+  ASSERT_EQ(static_cast<int64_t>(output.size()), vocab * cols);
+  const fakes::ContiguousKv kv = NewKv();
+  std::vector<float> hidden(static_cast<size_t>(rows * cols));
+  ForwardBatch batch;
+  batch.kv = kv.layers();
+  batch.sequences.push_back({.tokens = ids,
+                             .block_table = kv.table(0),
+                             .logits = LogitRows::kAll,
+                             .hidden = absl::MakeSpan(hidden)});
+  device::ConstMatrixView logits;
+  const absl::Status status = model_->Forward(batch, &logits);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(logits.rows, 0);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t v = 0; v < vocab; ++v) {
+      double logit = 0;
+      for (int64_t c = 0; c < cols; ++c)
+        logit += double{hidden[r * cols + c]} * output[v * cols + c];
+      ASSERT_NEAR(logit, golden[r * vocab + v], tolerance.largest) << r << ", " << v;
+    }
+  }
+}
+
 TEST_P(GoldenGguf, LogitsOfEveryPositionAreThoseOfTheReference) { ExpectLogitsOfTheReference(); }
 TEST_P(GoldenGguf, GreedyTokensAreThoseOfTheReference) { ExpectGreedyTokensOfTheReference(); }
 

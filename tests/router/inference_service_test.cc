@@ -1,6 +1,7 @@
 // The gRPC twin of the HTTP API.
 #include "router/inference_service.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
@@ -72,6 +73,44 @@ TEST_F(InferenceServiceTest, TheTraceOfTheCallerGoesOnToTheNodes) {
     }
     EXPECT_NE(traces[0], traces[1]);
   }
+}
+
+TEST_F(InferenceServiceTest, APromptIsScoredWithoutAnAnswer) {
+  StartCluster("Hey");
+  Connect();
+  v1::GenerateRequest request;
+  request.set_text("ABC");
+  request.set_prompt_logprobs(1);
+  request.set_max_tokens(0);
+  request.set_speculate(false);
+  ASSERT_TRUE(Generate(request).ok());
+  ASSERT_EQ(chunks.size(), 1u);
+  ASSERT_EQ(chunks[0].prompt_tokens_size(), 2);
+  EXPECT_EQ(chunks[0].prompt_tokens(1).logprob().logprob(), -2.5f);
+  EXPECT_EQ(chunks[0].tokens_size(), 0);
+  EXPECT_EQ(chunks[0].usage().completion_tokens(), 0);
+  EXPECT_TRUE(prefill->prefill_requests().back().sampling().has_speculate());
+  request.clear_prompt_logprobs();
+  EXPECT_EQ(Generate(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(InferenceServiceTest, EmbedsTextsAndTokenIds) {
+  StartCluster("Hey");
+  Connect();
+  v1::EmbedRequest request;
+  request.add_inputs()->set_text("AB");
+  request.add_inputs()->mutable_token_ids()->add_ids(9);
+  v1::EmbedReply reply;
+  grpc::ClientContext context;
+  const grpc::Status status = stub->Embed(&context, request, &reply);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(reply.embeddings_size(), 2);
+  EXPECT_THAT(reply.embeddings(0).values(), testing::ElementsAre(1.5f, 3 + 'A', 3 + 'B'));
+  EXPECT_THAT(reply.embeddings(1).values(), testing::ElementsAre(1.5f, 9));
+  EXPECT_EQ(reply.usage().prompt_tokens(), 3);
+  grpc::ClientContext empty;
+  EXPECT_EQ(stub->Embed(&empty, v1::EmbedRequest(), &reply).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 // What grpc.health.v1 says of the whole server, as the first field of its answer: 1 SERVING, 2

@@ -148,7 +148,7 @@ TEST(OpenAiApiTest, WhatIsNotSupportedAndWouldChangeTheAnswerIsRefusedByName) {
       {"response_format", "\"json\""}, {"suffix", "\"x\""},
       {"prompt_embeds", "\"x\""},      {"kv_transfer_params", "{\"a\":1}"},
       {"bootstrap_host", "\"h\""},     {"bootstrap_port", "0"},
-      {"bootstrap_room", "1"},         {"prompt_logprobs", "1"},
+      {"bootstrap_room", "1"},         {"do_remote_decode", "true"},
       {"use_beam_search", "true"},     {"chat_template", "\"{{x}}\""},
       {"modalities", "[\"audio\"]"},   {"audio", "{\"voice\":\"x\"}"},
       {"functions", "[{}]"},           {"logits_processors", "[\"x\"]"}};
@@ -269,8 +269,42 @@ TEST(OpenAiApiTest, LogprobsHaveAFormForEachEndpoint) {
   EXPECT_EQ(Completion(absl::StrCat(kPrompt, ",\"logprobs\":21"), &completion)->param, "logprobs");
   EXPECT_EQ(Completion(absl::StrCat(kPrompt, ",\"logprobs\":true"), &completion)->param,
             "logprobs");
-  EXPECT_EQ(Completion(absl::StrCat(kPrompt, ",\"logprobs\":1,\"echo\":true"), &completion)->param,
-            "echo");
+}
+
+TEST(OpenAiApiTest, APromptIsScoredForAnEchoWithLogprobsAndForPromptLogprobs) {
+  ApiRequest plain, echo, both, chat;
+  ASSERT_FALSE(Completion(absl::StrCat(kPrompt, ",\"echo\":true"), &plain));
+  EXPECT_FALSE(plain.generation.sampling.has_prompt_logprobs());
+  ASSERT_FALSE(
+      Completion(absl::StrCat(kPrompt, ",\"logprobs\":0,\"echo\":true,\"max_tokens\":0"), &echo));
+  EXPECT_TRUE(echo.generation.sampling.has_prompt_logprobs());
+  EXPECT_EQ(echo.generation.sampling.prompt_logprobs(), 0);
+  EXPECT_TRUE(echo.generation.score_only);
+  EXPECT_EQ(echo.generation.stop.max_tokens(), 1);
+  ASSERT_FALSE(Completion(
+      absl::StrCat(kPrompt, ",\"logprobs\":2,\"echo\":true,\"prompt_logprobs\":5"), &both));
+  EXPECT_EQ(both.generation.sampling.prompt_logprobs(), 5);
+  EXPECT_EQ(both.generation.sampling.top_logprobs(), 2);
+  EXPECT_FALSE(both.generation.score_only);
+  ASSERT_FALSE(Chat(absl::StrCat(kMessages, ",\"prompt_logprobs\":0"), &chat));
+  EXPECT_EQ(chat.generation.sampling.prompt_logprobs(), 0);
+  for (const char* bad : {"21", "-1", "true", "\"1\"", "1,\"stream\":true"}) {
+    ExpectRefused("prompt_logprobs", absl::StrCat("\"prompt_logprobs\":", bad));
+  }
+  EXPECT_EQ(Completion(absl::StrCat(kPrompt, ",\"max_tokens\":0"), &plain)->param, "max_tokens");
+  EXPECT_EQ(Chat(absl::StrCat(kMessages, ",\"max_tokens\":0"), &chat)->param, "max_tokens");
+}
+
+TEST(OpenAiApiTest, SpeculationIsSwitchedByRequest) {
+  ApiRequest plain, off;
+  ASSERT_FALSE(Completion(std::string(kPrompt), &plain));
+  EXPECT_FALSE(plain.generation.sampling.has_speculate());
+  ASSERT_FALSE(Completion(absl::StrCat(kPrompt, ",\"speculate\":false"), &off));
+  EXPECT_TRUE(off.generation.sampling.has_speculate());
+  EXPECT_FALSE(off.generation.sampling.speculate());
+  for (const char* bad : {"1", "\"ngram\"", "{}"}) {
+    ExpectRefused("speculate", absl::StrCat("\"speculate\":", bad));
+  }
 }
 
 }  // namespace

@@ -139,6 +139,26 @@ TEST(RequestParamsTest, ThePromptsLengthIdsAndFirstIndexAreChecked) {
   EXPECT_EQ((*sequence)->uncomputed(), 3);
 }
 
+TEST(RequestParamsTest, WhatIsReadOffAPromptIsChecked) {
+  v1::SamplingParams sampling;
+  v1::Embed embed;
+  auto reading = ReadingFromProto(sampling, nullptr);
+  ASSERT_TRUE(reading.ok()) << reading.status();
+  EXPECT_EQ(reading->logprobs, -1);
+  EXPECT_FALSE(reading->embeds());
+  ExpectRefused(ReadingFromProto(sampling, &embed), "embed.pooling");
+  embed.set_pooling(v1::POOLING_LAST);
+  reading = ReadingFromProto(sampling, &embed);
+  ASSERT_TRUE(reading.ok()) << reading.status();
+  EXPECT_EQ(reading->pooling, Pooling::kLast);
+  EXPECT_FALSE(reading->normalize);
+  sampling.set_prompt_logprobs(0);
+  ExpectRefused(ReadingFromProto(sampling, &embed), "prompt_logprobs");
+  EXPECT_EQ(ReadingFromProto(sampling, nullptr)->logprobs, 0);
+  sampling.set_prompt_logprobs(21);
+  ExpectRefused(ReadingFromProto(sampling, nullptr), "prompt_logprobs");
+}
+
 TEST(RequestParamsTest, TokensCarryLogprobsOnlyWhenAskedFor) {
   SamplingParams params;
   const SampledToken token{.id = 5, .logprob = -0.5f, .top = {}};

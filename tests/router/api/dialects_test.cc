@@ -217,6 +217,31 @@ TEST_F(DialectsTest, TheEventsOfAResponseComeInOrder) {
   }
 }
 
+TEST_F(DialectsTest, AResponseHasLogprobsOfItsText) {
+  config.set_reasoning_parser("think");
+  StartCluster("<think>Hm.</think>Yes.");
+  for (const std::string& ask : {std::string(R"("top_logprobs":1)"),
+                                 std::string(R"("include":["message.output_text.logprobs"])")}) {
+    std::vector<std::string> names;
+    const std::vector<Json> events =
+        Stream("/v1/responses", R"({"input":"x","stream":true,)" + ask + "}", &names);
+    std::string told;
+    size_t entries = 0;
+    for (const Json& event : events) {
+      if (event["type"] == "response.output_text.delta") entries += event["logprobs"].size();
+    }
+    const Json& part = events.back()["response"]["output"][1]["content"][0];
+    for (const Json& entry : part["logprobs"]) told += entry["token"].get<std::string>();
+    EXPECT_EQ(told, "Yes.");
+    EXPECT_EQ(entries, 4u);
+    EXPECT_LT(part["logprobs"][0]["logprob"], 0);
+    EXPECT_EQ(part["logprobs"][0]["bytes"], Json({'Y'}));
+    EXPECT_TRUE(part["logprobs"][0]["top_logprobs"].is_array());
+  }
+  const Json plain = Post("/v1/responses", R"({"input":"x"})");
+  EXPECT_EQ(plain["output"][1]["content"][0]["logprobs"], Json::array());
+}
+
 TEST_F(DialectsTest, WhatAResponseCannotDoIsRefusedByName) {
   StartCluster("x");
   const std::pair<const char*, const char*> cases[] = {
@@ -227,6 +252,8 @@ TEST_F(DialectsTest, WhatAResponseCannotDoIsRefusedByName) {
       {"input[0]", R"({"input":[{"type":"item_reference","id":"x"}]})"},
       {"input[0].type", R"({"input":[{"type":1,"role":"user","content":"x"}]})"},
       {"tools[0].type", R"({"input":"x","tools":[{"type":{},"name":"a"}]})"},
+      {"include", R"({"input":"x","include":1})"},
+      {"top_logprobs", R"({"input":"x","top_logprobs":21})"},
       {"store", R"({"input":"x","store":1})"},
       {"previous_response_id", R"({"input":"x","previous_response_id":"resp_1"})"},
       {"background", R"({"input":"x","background":true})"},
