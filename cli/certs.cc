@@ -48,8 +48,9 @@ void AddCertsCommand(CLI::App& app, int* exit_code) {
       ->required();
   command->add_option("--cluster", options->cluster, "name of the cluster")->capture_default_str();
   command
-      ->add_option("--node", options->nodes,
-                   "role:id:host[,host...] with role router, prefill or decode; may be repeated")
+      ->add_option(
+          "--node", options->nodes,
+          "role:id:host[,host...] with role router, prefill, decode or any; may be repeated")
       ->required();
   command->add_option("--days", options->days, "days that the certificates are valid")
       ->check(CLI::Range(1, 3650))

@@ -21,6 +21,7 @@ struct Processes {
   v1::RouterConfig router;
   v1::PrefillConfig prefill;
   v1::DecodeConfig decode;
+  v1::AnyConfig any;
 };
 
 std::vector<KeyDoc> DocsOf(google::protobuf::Message& message) {
@@ -70,9 +71,11 @@ constexpr Section kSections[] = {
     {"Node", "Prefill and decode nodes"},
     {"Prefill", "Prefill nodes"},
     {"Decode", "Decode nodes"},
+    {"Any", "Nodes of role any"},
     {"Router", "Router"},
     {"Scheduler", "Router: where a request runs"},
     {"Admission", "Router: who begins, who waits, who is turned away"},
+    {"Roles", "Router: when nodes of role any move"},
 };
 
 std::string Cell(const std::string& text) { return absl::StrReplaceAll(text, {{"|", "\\|"}}); }
@@ -95,7 +98,7 @@ std::string Markdown() {
                     "\n\n| key | meaning | type | default | allowed | flag | environment |\n"
                     "| --- | --- | --- | --- | --- | --- | --- |\n");
     for (google::protobuf::Message* message : std::vector<google::protobuf::Message*>{
-             &processes.router, &processes.prefill, &processes.decode}) {
+             &processes.router, &processes.prefill, &processes.decode, &processes.any}) {
       for (const KeyDoc& doc : DocsOf(*message)) {
         const bool fresh =
             doc.section == section.name && written.insert(section.name + doc.name).second;
@@ -116,8 +119,8 @@ void AddConfigCommand(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("config", "Print a configuration file with every key and its default");
-  command->add_option("role", options->role, "router, prefill or decode")
-      ->check(CLI::IsMember({"router", "prefill", "decode"}));
+  command->add_option("role", options->role, "router, prefill, decode or any")
+      ->check(CLI::IsMember({"router", "prefill", "decode", "any"}));
   command->add_flag("--markdown", options->markdown, "the reference of all keys instead");
   command->callback([options, exit_code] {
     Processes processes;
@@ -130,8 +133,10 @@ void AddConfigCommand(CLI::App& app, int* exit_code) {
       text = Template(options->role, processes.prefill);
     } else if (options->role == "decode") {
       text = Template(options->role, processes.decode);
+    } else if (options->role == "any") {
+      text = Template(options->role, processes.any);
     } else {
-      std::fprintf(stderr, "baton config: needs router, prefill or decode, or --markdown\n");
+      std::fprintf(stderr, "baton config: needs router, prefill, decode or any, or --markdown\n");
       *exit_code = 2;
       return;
     }

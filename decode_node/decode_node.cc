@@ -106,17 +106,19 @@ std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
                                        bytes_given});
 }
 
-server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation) {
+server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation,
+                                             bool movable) {
   const models::ModelConfig& model = parts.model->config();
   return {.incarnation = incarnation,
           .layout = kvcache::ToProto(parts.layout),
           .model_name = model.name,
           .context_length = model.context_length,
           .device = parts.device->description(),
-          .blocks = parts.pool->stats().total};
+          .blocks = parts.pool->stats().total,
+          .movable = movable};
 }
 
-absl::Status Run(const v1::DecodeConfig& config) {
+absl::StatusOr<v1::NodeRole> Run(const v1::DecodeConfig& config, bool movable) {
   BATON_ASSIGN_OR_RETURN(const auto faults, server::FaultInjection::Parse(
                                                 config.node().fault_injection(),
                                                 config.node().listen(), server::kStepFaults));
@@ -159,8 +161,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
   BATON_ASSIGN_OR_RETURN(
       const auto shell,
       server::NodeShell::Start(
-          config.node(), config.process(), v1::NODE_ROLE_DECODE, DescriptionOf(parts, incarnation),
-          services,
+          config.node(), config.process(), v1::NODE_ROLE_DECODE,
+          DescriptionOf(parts, incarnation, movable), services,
           {.load =
                [&] {
                  return LoadOf(engine, parts, *receiver, bytes_given, service.draining(), *faults);
@@ -174,14 +176,18 @@ absl::Status Run(const v1::DecodeConfig& config) {
   server::WaitUntilIdle(absl::Milliseconds(config.process().drain_timeout_ms()),
                         [&service] { return service.active() == 0; });
   shell->Stop([&engine] { engine.Stop(); });
-  return absl::OkStatus();
+  return shell->next_role();
 }
 
 }  // namespace
 
 int RunDecodeNode(const v1::DecodeConfig& config) {
-  const absl::Status status = Run(config);
+  const absl::Status status = Run(config, false).status();
   return status.ok() ? 0 : server::ExitCodeFor(status, "baton-decode");
+}
+
+absl::StatusOr<v1::NodeRole> RunDecodeNodeUntilMoved(const v1::DecodeConfig& config) {
+  return Run(config, true);
 }
 
 }  // namespace baton::decode_node

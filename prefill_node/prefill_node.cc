@@ -92,17 +92,19 @@ std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
                                        bytes_given});
 }
 
-server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation) {
+server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation,
+                                             bool movable) {
   const models::ModelConfig& model = parts.model->config();
   return {.incarnation = incarnation,
           .layout = kvcache::ToProto(parts.layout),
           .model_name = model.name,
           .context_length = model.context_length,
           .device = parts.device->description(),
-          .blocks = parts.pool->stats().total};
+          .blocks = parts.pool->stats().total,
+          .movable = movable};
 }
 
-absl::Status Run(const v1::PrefillConfig& config) {
+absl::StatusOr<v1::NodeRole> Run(const v1::PrefillConfig& config, bool movable) {
   BATON_ASSIGN_OR_RETURN(const auto faults,
                          server::FaultInjection::Parse(config.node().fault_injection(),
                                                        config.node().listen(), kFaults));
@@ -148,8 +150,8 @@ absl::Status Run(const v1::PrefillConfig& config) {
   BATON_ASSIGN_OR_RETURN(
       const auto shell,
       server::NodeShell::Start(
-          config.node(), config.process(), v1::NODE_ROLE_PREFILL, DescriptionOf(parts, incarnation),
-          services,
+          config.node(), config.process(), v1::NODE_ROLE_PREFILL,
+          DescriptionOf(parts, incarnation, movable), services,
           {.load =
                [&] { return LoadOf(engine, parts, service, fetcher.get(), bytes_given, *faults); },
            .stalled_for = [&] { return engine.stalled_for(); },
@@ -161,14 +163,18 @@ absl::Status Run(const v1::PrefillConfig& config) {
   server::WaitUntilIdle(absl::Milliseconds(config.process().drain_timeout_ms()),
                         [&service] { return service.active() == 0; });
   shell->Stop([&engine] { engine.Stop(); });
-  return absl::OkStatus();
+  return shell->next_role();
 }
 
 }  // namespace
 
 int RunPrefillNode(const v1::PrefillConfig& config) {
-  const absl::Status status = Run(config);
+  const absl::Status status = Run(config, false).status();
   return status.ok() ? 0 : server::ExitCodeFor(status, "baton-prefill");
+}
+
+absl::StatusOr<v1::NodeRole> RunPrefillNodeUntilMoved(const v1::PrefillConfig& config) {
+  return Run(config, true);
 }
 
 }  // namespace baton::prefill_node

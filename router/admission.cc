@@ -234,6 +234,13 @@ void Admission::Pump(absl::Time now, Calls* calls) {
   if (line_.empty()) busy_since_ = absl::InfiniteFuture();
 }
 
+Outlook::Room Admission::WaitsFor() {
+  if (waiting_.load() == 0) return Outlook::Room::kYes;
+  MutexLock lock(mutex_);
+  if (line_.empty()) return Outlook::Room::kYes;
+  return look_(ByRank(clock_.Now()).front()->ask).room;
+}
+
 void Admission::Poke() {
   if (waiting_.load() == 0) return;
   Calls calls;

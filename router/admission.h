@@ -114,6 +114,8 @@ class Admission {
   int32_t held() const { return waiting_.load() + running_.load(); }
   int32_t running() const { return running_.load(); }
   int32_t waiting() const { return waiting_.load(); }
+  // What the next one in line waits for; kYes where nobody does.
+  Outlook::Room WaitsFor() ABSL_LOCKS_EXCLUDED(mutex_);
   int64_t count(AdmissionResult result) const {
     return results_[static_cast<size_t>(result)].load();
   }

@@ -122,7 +122,8 @@ absl::Status ClusterView::Report(uint64_t registration, const v1::NodeLoad& load
     node->client->rates().step.Observe(kStepBaseSequences + load.sequences_running(),
                                        load.step_seconds(), now);
   }
-  it->second = {std::move(node), now};
+  it->second.node = std::move(node);
+  it->second.last_heard = now;
   Publish();
   return absl::OkStatus();
 }
@@ -139,6 +140,18 @@ bool ClusterView::ReportCache(uint64_t registration, const v1::CacheEvents& even
   MutexLock lock(mutex_);
   if (registrations_.count(registration) == 0) caches_.Forget(registration);
   return complete;
+}
+
+void ClusterView::AskForRole(uint64_t registration, v1::NodeRole role) {
+  MutexLock lock(mutex_);
+  const auto it = registrations_.find(registration);
+  if (it != registrations_.end()) it->second.wanted_role = role;
+}
+
+v1::NodeRole ClusterView::WantedRole(uint64_t registration) const {
+  MutexLock lock(mutex_);
+  const auto it = registrations_.find(registration);
+  return it == registrations_.end() ? v1::NODE_ROLE_UNSPECIFIED : it->second.wanted_role;
 }
 
 void ClusterView::Leave(uint64_t registration) {

@@ -77,6 +77,12 @@ class ClusterView {
   // Drops nodes that have been silent for too long; to be called several times in node_timeout.
   void ExpireSilent() ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Asks a movable node to take another role, with its next report. No effect where the
+  // registration has ended.
+  void AskForRole(uint64_t registration, v1::NodeRole role) ABSL_LOCKS_EXCLUDED(mutex_);
+  // NODE_ROLE_UNSPECIFIED: it may stay what it is.
+  v1::NodeRole WantedRole(uint64_t registration) const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Ends every call to every node; for the end of the process.
   void LoseAll() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -86,6 +92,7 @@ class ClusterView {
   struct Registration {
     std::shared_ptr<const Node> node;
     absl::Time last_heard;
+    v1::NodeRole wanted_role = v1::NODE_ROLE_UNSPECIFIED;
   };
   // Removes without telling the calls of the node; returns its client, whose Lose the caller calls
   // outside of the lock.

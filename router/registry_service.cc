@@ -23,7 +23,8 @@ absl::string_view ClaimedRole(v1::NodeRole role) {
 // Over TLS a node is who its certificate says, and nobody else.
 absl::Status CheckIdentity(const server::Peer& peer, const v1::NodeHello& hello) {
   if (!peer.authenticated) return absl::OkStatus();
-  if (peer.role != ClaimedRole(hello.role())) {
+  const bool any = peer.role == "any" && hello.movable();
+  if (!any && peer.role != ClaimedRole(hello.role())) {
     return absl::PermissionDeniedError(absl::StrCat("role: the certificate says ", peer.role,
                                                     ", the node ", ClaimedRole(hello.role())));
   }
@@ -84,7 +85,19 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
       return absl::OkStatus();
     }
     if (!report_.has_load()) return absl::OkStatus();
+    AskForRole();
     return cluster_.Report(registration_, report_.load());
+  }
+
+  // Once: the node drains and leaves then.
+  void AskForRole() {
+    const v1::NodeRole role = cluster_.WantedRole(registration_);
+    if (role == v1::NODE_ROLE_UNSPECIFIED || asked_for_role_ || writing_.exchange(true)) return;
+    asked_for_role_ = true;
+    reply_.Clear();
+    reply_.set_accepted(true);
+    reply_.set_take_role(role);
+    StartWrite(&reply_);
   }
 
   // Once a gap: until the reset comes, every further message would be another reason to ask. A
@@ -93,6 +106,7 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
   void AskForCache() {
     if (report_.cache().sequence() < asked_until_ || writing_.exchange(true)) return;
     asked_until_ = report_.cache().sequence() + kAskAgainAfter;
+    reply_.Clear();
     reply_.set_accepted(true);
     reply_.set_resend_cache(true);
     StartWrite(&reply_);
@@ -104,6 +118,7 @@ class JoinStream final : public grpc::ServerBidiReactor<v1::NodeReport, v1::Rout
   v1::RouterReply reply_;
   uint64_t registration_ = 0;
   uint64_t asked_until_ = 0;  // sequence number of cache events
+  bool asked_for_role_ = false;
   std::atomic<bool> writing_{false};
   std::atomic<bool> ended_{false};
 };

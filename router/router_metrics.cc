@@ -131,6 +131,14 @@ void RouterMetrics::WriteScheduling(const CacheIndex::Stats& caches, MetricsText
         {{"prefill", IsLocal(reason) ? "decode" : "prefill"}, {"reason", PlaceReasonName(reason)}},
         static_cast<double>(placements[i].value()));
   }
+  text->Family("baton_role_moves_total", "counter",
+               "Nodes of role any that were asked to change their role, by the new one and why");
+  for (size_t i = 0; i < kRoleMoveReasons; ++i) {
+    const RoleMoveReason reason = static_cast<RoleMoveReason>(i);
+    text->Sample(
+        {{"to", ToPrefill(reason) ? "prefill" : "decode"}, {"reason", RoleMoveReasonName(reason)}},
+        static_cast<double>(role_moves[i].value()));
+  }
   text->Family("baton_cache_index_blocks", "gauge",
                "Cached blocks that the router knows of, over all nodes");
   text->Sample({}, static_cast<double>(caches.entries));

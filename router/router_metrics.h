@@ -8,6 +8,7 @@
 #include "router/admission.h"
 #include "router/cluster_view.h"
 #include "router/metrics.h"
+#include "router/role_balancer.h"
 #include "router/scheduler.h"
 
 namespace baton::router {
@@ -54,7 +55,8 @@ struct RouterMetrics {
   // Requests whose spans went to otlp_endpoint, and those whose spans did not.
   Counter traces_exported;
   Counter traces_dropped;
-  std::array<Counter, kPlaceReasons> placements;  // by PlaceReason
+  std::array<Counter, kPlaceReasons> placements;     // by PlaceReason
+  std::array<Counter, kRoleMoveReasons> role_moves;  // by RoleMoveReason
   // Sequences before and after their first token.
   std::atomic<int64_t> waiting{0};
   std::atomic<int64_t> running{0};

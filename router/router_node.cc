@@ -45,11 +45,15 @@ Admission::Limits LimitsOf(const v1::RouterConfig& config) {
 RouterNode::RouterNode(const v1::RouterConfig& config)
     : config_(config),
       caches_(static_cast<size_t>(config.scheduler().cache_index_entries())),
-      admission_(LimitsOf(config), SystemClock::Get(), [this](const AdmissionAsk& ask) {
-        const Clock& clock = SystemClock::Get();
-        return LookAt(*cluster_->snapshot(), context_->policy, ask, LimitsOf(config_).window,
-                      clock.Now());
-      }) {}
+      admission_(LimitsOf(config), SystemClock::Get(),
+                 [this](const AdmissionAsk& ask) {
+                   const Clock& clock = SystemClock::Get();
+                   return LookAt(*cluster_->snapshot(), context_->policy, ask,
+                                 LimitsOf(config_).window, clock.Now());
+                 }),
+      balancer_({.hold = absl::Milliseconds(config.roles().role_hold_ms()),
+                 .dwell = absl::Milliseconds(config.roles().role_dwell_ms()),
+                 .room = config.roles().role_room_percent() / 100.0}) {}
 
 absl::StatusOr<std::unique_ptr<RouterNode>> RouterNode::Start(const v1::RouterConfig& config,
                                                               const HttpLimits& limits) {
@@ -160,6 +164,7 @@ absl::Status RouterNode::Listen(const HttpLimits& limits) {
 
 void RouterNode::Sweep() {
   cluster_->ExpireSilent();
+  BalanceRoles();
   const bool ready = !admission_.draining() &&
                      cluster_->snapshot()->Missing(context_->NeedsPrefillNodes()).empty();
   if (ready != public_serving_) public_grpc_->SetServing(ready);
@@ -169,6 +174,43 @@ void RouterNode::Sweep() {
   sweep_->async_wait([this](const boost::system::error_code& error) {
     if (!error) Sweep();
   });
+}
+
+void RouterNode::BalanceRoles() {
+  const std::shared_ptr<const ClusterSnapshot> cluster = cluster_->snapshot();
+  std::vector<const Node*> nodes;
+  std::vector<RoleNode> facts;
+  bool movable = false;
+  for (const auto* list : {&cluster->prefill, &cluster->decode}) {
+    for (const std::shared_ptr<const Node>& node : *list) {
+      const v1::NodeLoad& load = node->load;
+      nodes.push_back(node.get());
+      facts.push_back({.prefill = list == &cluster->prefill,
+                       .movable = node->hello.movable(),
+                       .draining = load.draining(),
+                       .sequences = load.sequences_running() + load.sequences_waiting(),
+                       .waiting = load.sequences_waiting(),
+                       .blocks_used = load.blocks_used() + load.blocks_leased(),
+                       .blocks_total = load.blocks_total()});
+      movable |= node->hello.movable();
+    }
+  }
+  if (!movable) return;
+  const Outlook::Room waits_for = admission_.WaitsFor();
+  const std::optional<RoleMove> move =
+      balancer_.Decide(facts,
+                       {.prefill_needed = context_->NeedsPrefillNodes(),
+                        .waiting = admission_.waiting(),
+                        .for_prefill = waits_for == Outlook::Room::kNotForPrompt,
+                        .for_decode = waits_for == Outlook::Room::kNotForDecode},
+                       SystemClock::Get().Now());
+  if (!move) return;
+  const Node& node = *nodes[move->node];
+  spdlog::info("node {} is to become a {} node: {}", node.hello.node_id(),
+               move->to_prefill ? "prefill" : "decode", move->why);
+  metrics_.role_moves[static_cast<size_t>(move->reason)].Add();
+  cluster_->AskForRole(node.registration,
+                       move->to_prefill ? v1::NODE_ROLE_PREFILL : v1::NODE_ROLE_DECODE);
 }
 
 void RouterNode::SchedulePoke() {

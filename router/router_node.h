@@ -14,6 +14,7 @@
 #include "router/http_listener.h"
 #include "router/inference_service.h"
 #include "router/registry_service.h"
+#include "router/role_balancer.h"
 #include "router/router_context.h"
 #include "router/span_exporter.h"
 #include "server/grpc_server.h"
@@ -48,6 +49,8 @@ class RouterNode {
   void MakeCluster();
   // Several times in node_timeout_ms: drops silent nodes and tells the public health service.
   void Sweep();
+  // Moves a node of role any where requests wait for its other role.
+  void BalanceRoles();
   // While requests wait, tries again to let some begin.
   void SchedulePoke();
   // Ends the requests that still run, so that each client is told.
@@ -66,6 +69,7 @@ class RouterNode {
   RequestLog requests_{SystemClock::Get()};
   std::unique_ptr<SpanExporter> spans_;  // null: no otlp_endpoint
   Admission admission_;
+  RoleBalancer balancer_;  // on the first loop
   std::unique_ptr<ClusterView> cluster_;
   // Everything that the loops run refers to what stands above, so that they go first.
   std::unique_ptr<EventLoops> loops_;

@@ -129,9 +129,10 @@ absl::StatusOr<NodeName> ParseNodeName(const std::string& text) {
         absl::StrCat("node '", text, "': needs role:id:host[,host...]"));
   }
   NodeName node{parts[0], parts[1], absl::StrSplit(parts[2], ',')};
-  if (node.role != "router" && node.role != "prefill" && node.role != "decode") {
+  if (node.role != "router" && node.role != "prefill" && node.role != "decode" &&
+      node.role != "any") {
     return absl::InvalidArgumentError(absl::StrCat("node '", text, "': role '", node.role,
-                                                   "', allowed: router, prefill, decode"));
+                                                   "', allowed: router, prefill, decode, any"));
   }
   if (!IsName(node.id)) {
     return absl::InvalidArgumentError(absl::StrCat(

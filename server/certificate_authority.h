@@ -12,7 +12,7 @@ namespace baton::server {
 
 // Who a certificate is for.
 struct NodeName {
-  std::string role;                // "router", "prefill" or "decode"
+  std::string role;                // "router", "prefill", "decode" or "any"
   std::string id;                  // unique in the cluster; letters, digits, '-', '_' and '.'
   std::vector<std::string> hosts;  // names and IP addresses that others reach it at
 };

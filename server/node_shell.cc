@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<NodeShell>> NodeShell::Start(
   hello.set_context_length(description.context_length);
   hello.set_version(BATON_VERSION);
   hello.set_device(description.device);
+  hello.set_movable(description.movable);
   shell->server_->SetServing(true);
   AnnounceReady(name, absl::StrCat("address=", address, " node_id=", id, " device=\"",
                                    description.device, "\" kv_blocks=", description.blocks));
@@ -78,6 +79,11 @@ absl::StatusOr<std::unique_ptr<NodeShell>> NodeShell::Start(
     options.cache = shell->feed_->Reader(shell->registrations_.size());
     options.health = [shell = shell.get(), stalled_for = reports.stalled_for, limit] {
       return shell->CheckProgress(stalled_for(), limit);
+    };
+    options.on_role = [shell = shell.get(), role, movable = description.movable](v1::NodeRole to) {
+      if (!movable || to == role) return;
+      // Once: a second request to stop would cut the drain short.
+      if (shell->wanted_role_.exchange(to) != to) RequestStop();
     };
     options.on_change = [router](const absl::Status& status) {
       if (status.ok()) {
@@ -107,6 +113,11 @@ absl::Status NodeShell::CheckProgress(absl::Duration stalled_for, absl::Duration
   }
   if (!stalled) return absl::OkStatus();
   return absl::UnavailableError("the engine makes no progress");
+}
+
+v1::NodeRole NodeShell::next_role() const {
+  // A signal ends the process, also one that came while it drained for a move.
+  return SignalSeen() ? v1::NODE_ROLE_UNSPECIFIED : wanted_role_.load();
 }
 
 void NodeShell::StartDraining() {

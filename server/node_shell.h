@@ -29,6 +29,7 @@ class NodeShell {
     int64_t context_length = 0;
     std::string device;
     int32_t blocks = 0;
+    bool movable = false;  // the router may ask for the other role
   };
   // What a node tells again and again, from any thread.
   struct Reports {
@@ -45,6 +46,9 @@ class NodeShell {
       const v1::NodeConfig& config, const v1::ProcessConfig& process, v1::NodeRole role,
       const Description& description, const std::vector<grpc::Service*>& services, Reports reports);
 
+  // The role that the router wants a movable node to take next; NODE_ROLE_UNSPECIFIED where the
+  // process is to end. RequestStop was called for it (server/process.h).
+  v1::NodeRole next_role() const;
   // Health turns to NOT_SERVING and the router hears of it at once.
   void StartDraining();
   // Leaves the cluster, runs `end_calls` (which must end every open call), then closes the server.
@@ -55,6 +59,7 @@ class NodeShell {
   // OK, or that the node is stalled. Sets the health that gRPC's health service tells.
   absl::Status CheckProgress(absl::Duration stalled_for, absl::Duration limit);
 
+  std::atomic<v1::NodeRole> wanted_role_{v1::NODE_ROLE_UNSPECIFIED};
   std::unique_ptr<GrpcServer> server_;
   std::atomic<bool> draining_{false};
   std::atomic<bool> stalled_{false};

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -17,6 +18,7 @@ namespace {
 
 // SIGUSR2 stands for RequestStop, so that one sigwait serves both.
 constexpr int kStopRequest = SIGUSR2;
+std::atomic<bool> signal_seen{false};
 
 sigset_t StopSignals() {
   sigset_t signals;
@@ -52,8 +54,12 @@ int WaitForSignal() {
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
   }
-  return signal == kStopRequest ? 0 : signal;
+  if (signal == kStopRequest) return 0;
+  signal_seen = true;
+  return signal;
 }
+
+bool SignalSeen() { return signal_seen; }
 
 void RequestStop() { kill(getpid(), kStopRequest); }
 
@@ -63,7 +69,11 @@ bool WaitUntilIdle(absl::Duration timeout, const std::function<bool()>& idle) {
   while (!idle()) {
     if (SystemClock::Get().Now() >= deadline) return false;
     const timespec poll{0, 10'000'000};
-    if (sigtimedwait(&signals, nullptr, &poll) > 0) return idle();
+    const int signal = sigtimedwait(&signals, nullptr, &poll);
+    if (signal > 0) {
+      if (signal != kStopRequest) signal_seen = true;
+      return idle();
+    }
   }
   return true;
 }

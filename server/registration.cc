@@ -127,6 +127,8 @@ absl::Status Registration::Join() {
       v1::RouterReply later;
       while (stream->Read(&later)) {
         if (later.resend_cache()) resend_cache_ = true;
+        const v1::NodeRole role = later.take_role();
+        if (role != v1::NODE_ROLE_UNSPECIFIED && options_.on_role) options_.on_role(role);
       }
     });
     open = !Report(*stream, &health);

@@ -40,6 +40,8 @@ class Registration {
     // Asked at every interval, on the registration's thread: while it is not OK the node is no
     // member. Null: always OK.
     std::function<absl::Status()> health;
+    // The router wants the node in this role; any thread. Null: it is not told.
+    std::function<void(v1::NodeRole)> on_role;
     std::function<void(absl::Status)>
         on_change;  // OK: joined; otherwise why not. Called when it changes
   };

@@ -43,9 +43,8 @@ absl::Status CheckPem(const std::string& folder, const Pem& pem) {
   BATON_ASSIGN_OR_RETURN(const PrivateKeyPtr key,
                          ParsePrivateKey(absl::StrCat(folder, "/node.key"), pem.key));
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("certificate file ", folder,
-                                                   "/node.key is not the key of ", folder,
-                                                   "/node.pem"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "certificate file ", folder, "/node.key is not the key of ", folder, "/node.pem"));
   }
   return absl::OkStatus();
 }
@@ -137,6 +136,11 @@ absl::Status RequireRole(const grpc::ServerContextBase& context,
   const Peer peer = PeerOf(context);
   if (!peer.authenticated) return absl::OkStatus();
   if (std::find(roles.begin(), roles.end(), peer.role) != roles.end()) return absl::OkStatus();
+  // Such a node may be either at any moment; it is never a router.
+  const bool node_allowed = std::any_of(roles.begin(), roles.end(), [](absl::string_view role) {
+    return role == "prefill" || role == "decode";
+  });
+  if (peer.role == "any" && node_allowed) return absl::OkStatus();
   return absl::PermissionDeniedError(absl::StrCat("the caller's certificate has role '", peer.role,
                                                   "', allowed: ", absl::StrJoin(roles, ", ")));
 }

@@ -17,8 +17,8 @@
 namespace baton::server {
 
 // A certificate names its holder in a URI subject alternative name:
-// baton://<cluster>/<role>/<node-id>, with role "router", "prefill" or "decode" (made by `baton
-// certs`).
+// baton://<cluster>/<role>/<node-id>, with role "router", "prefill", "decode" or "any" (made by
+// `baton certs`).
 struct TlsOptions {
   std::string certs_folder;  // ca.pem, node.pem, node.key; empty: plaintext
   bool insecure = false;     // allow plaintext beyond loopback

@@ -11,7 +11,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 THIRD_PARTY = {
     r"Eigen/": ("device/cpu_reference",),
     r"grpcpp/|grpc/": ("proto", "kvcache/transfer", "server", "prefill_node", "decode_node", "router", "cli", "bench"),
-    r"spdlog/": ("server", "prefill_node", "decode_node", "router", "cli"),
+    r"spdlog/": ("server", "prefill_node", "decode_node", "any_node", "router", "cli"),
     r"boost/": ("router", "cli", "bench", "server"),
     r"openssl/": ("server", "cli"),
 }

@@ -124,6 +124,9 @@ class Cluster:
     def add_decode(self, index, flags=()):
         return self._node("baton-decode", f"d{index}", [*self.decode_flags, *flags])
 
+    def add_any(self, index, flags=()):
+        return self._node("baton-any", f"a{index}", list(flags))
+
     def __enter__(self):
         return self
 

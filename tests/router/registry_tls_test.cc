@@ -19,7 +19,8 @@ class RegistryTlsTest : public RouterFixture {
     std::filesystem::create_directories(folder);
     auto authority = server::CertificateAuthority::Open(folder.string(), "test", 1);
     EXPECT_TRUE(authority.ok()) << authority.status();
-    for (const auto& [role, id] : {std::pair{"router", "r"}, {"prefill", "p"}, {"decode", "d"}}) {
+    for (const auto& [role, id] :
+         {std::pair{"router", "r"}, {"prefill", "p"}, {"decode", "d"}, {"any", "a"}}) {
       const auto issued = authority->Issue({role, id, {"127.0.0.1", "localhost"}}, 1, true);
       EXPECT_TRUE(issued.ok()) << issued.status();
     }
@@ -29,7 +30,8 @@ class RegistryTlsTest : public RouterFixture {
 
   // What the router says to a hello of `role` and `node_id` from the holder of the certificate
   // `holder`.
-  grpc::Status Join(const std::string& holder, v1::NodeRole role, const std::string& node_id) {
+  grpc::Status Join(const std::string& holder, v1::NodeRole role, const std::string& node_id,
+                    bool movable = false) {
     const auto credentials =
         server::ChannelCredentials({(folder / holder).string(), false}, router->cluster_address());
     EXPECT_TRUE(credentials.ok()) << credentials.status();
@@ -41,6 +43,7 @@ class RegistryTlsTest : public RouterFixture {
     v1::NodeHello* hello = report.mutable_hello();
     hello->set_node_id(node_id);
     hello->set_role(role);
+    hello->set_movable(movable);
     hello->set_address("127.0.0.1:9");
     hello->set_context_length(100);
     v1::KvLayout* layout = hello->mutable_layout();
@@ -70,6 +73,15 @@ TEST_F(RegistryTlsTest, ANodeJoinsUnderItsOwnNameAndRoleOnly) {
   const grpc::Status other_role = Join("p", v1::NODE_ROLE_DECODE, "p");
   EXPECT_EQ(other_role.error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_NE(other_role.error_message().find("role"), std::string::npos);
+}
+
+TEST_F(RegistryTlsTest, ANodeOfRoleAnyIsEitherButSaysThatItMoves) {
+  StartRouter();
+  EXPECT_TRUE(Join("a", v1::NODE_ROLE_PREFILL, "a", true).ok());
+  EXPECT_TRUE(Join("a", v1::NODE_ROLE_DECODE, "a", true).ok());
+  EXPECT_EQ(Join("a", v1::NODE_ROLE_DECODE, "a").error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Join("p", v1::NODE_ROLE_DECODE, "p", true).error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
 }
 
 TEST_F(RegistryTlsTest, WithoutACertificateNobodyIsHeard) {

@@ -32,7 +32,7 @@ TEST(ParseNodeName, NamesWhatIsWrongAndWhatIsAllowed) {
     const char* says;
   } cases[] = {
       {"decode:d1", "role:id:host"},
-      {"boss:d1:h", "allowed: router, prefill, decode"},
+      {"boss:d1:h", "allowed: router, prefill, decode, any"},
       {"decode:../x:h", "id '../x'"},
       {"decode:..:h", "id '..'"},
       {"decode::h", "id ''"},

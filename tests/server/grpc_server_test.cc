@@ -49,7 +49,7 @@ TEST(GrpcServer, HearsOnlyTheRolesThatAServiceAllows) {
   const fakes::TempFolder folder;
   auto authority = CertificateAuthority::Open(folder.path(), "test", 1);
   ASSERT_TRUE(authority.ok());
-  for (const char* role : {"decode", "prefill", "router"}) {
+  for (const char* role : {"any", "decode", "prefill", "router"}) {
     ASSERT_TRUE(authority->Issue({role, role, {"127.0.0.1"}}, 1, false).ok());
   }
   PickyService service;
@@ -57,6 +57,8 @@ TEST(GrpcServer, HearsOnlyTheRolesThatAServiceAllows) {
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_TRUE(Renew((*server)->address(), {folder.path() + "/prefill"}).ok());
   EXPECT_TRUE(Renew((*server)->address(), {folder.path() + "/router"}).ok());
+  // It may be a prefill node just now.
+  EXPECT_TRUE(Renew((*server)->address(), {folder.path() + "/any"}).ok());
   const grpc::Status refused = Renew((*server)->address(), {folder.path() + "/decode"});
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_THAT(refused.error_message(), HasSubstr("role 'decode', allowed: prefill, router"));

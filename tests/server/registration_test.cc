@@ -28,6 +28,10 @@ class FakeRegistry final : public v1::Registry::Service {
     stream->Write(reply);
     while (!drop && stream->Read(&report)) {
       if (report.has_load()) ++loads;
+      if (wanted_role != v1::NODE_ROLE_UNSPECIFIED) {
+        reply.set_take_role(wanted_role);
+        stream->Write(reply);
+      }
       if (!report.has_cache()) continue;
       {
         MutexLock lock(mutex);
@@ -48,6 +52,7 @@ class FakeRegistry final : public v1::Registry::Service {
   Mutex mutex;
   std::vector<v1::CacheEvents> events ABSL_GUARDED_BY(mutex);
   std::atomic<int> hellos{0}, loads{0};
+  std::atomic<v1::NodeRole> wanted_role{v1::NODE_ROLE_UNSPECIFIED};
   std::atomic<bool> refuse{false}, drop{false}, lost{false};
 };
 
@@ -78,6 +83,7 @@ class RegistrationTest : public testing::Test {
     options.health = [this] {
       return healthy ? absl::OkStatus() : absl::UnavailableError("no progress");
     };
+    options.on_role = [this](v1::NodeRole wanted) { role = wanted; };
     options.on_change = [this](absl::Status status) {
       MutexLock lock(mutex);
       told.push_back(std::move(status));
@@ -100,6 +106,7 @@ class RegistrationTest : public testing::Test {
   std::atomic<bool> healthy{true};
   FakeRegistry registry;
   std::unique_ptr<grpc::Server> server;
+  std::atomic<v1::NodeRole> role{v1::NODE_ROLE_UNSPECIFIED};
   Mutex mutex;
   std::vector<absl::Status> told ABSL_GUARDED_BY(mutex);
 };
@@ -170,6 +177,12 @@ TEST_F(RegistrationTest, TellsEverythingAnewWhenTheRouterLostSomething) {
   EXPECT_EQ(restarts, 2);
   EXPECT_EQ(registry.hellos, 1);
   EXPECT_EQ(registry.Events()[1].sequence(), 2u);
+}
+
+TEST_F(RegistrationTest, PassesOnWhichRoleTheRouterWants) {
+  registry.wanted_role = v1::NODE_ROLE_PREFILL;
+  const auto registration = Register();
+  EXPECT_TRUE(Eventually([&] { return role == v1::NODE_ROLE_PREFILL; }));
 }
 
 TEST_F(RegistrationTest, ComesBackWhenTheRouterWasRestarted) {
