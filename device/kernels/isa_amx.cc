@@ -10,6 +10,8 @@
 namespace baton::device::kernels {
 namespace {
 
+constexpr char kIsa[] = "amx";
+
 // Rows in a tile of activations and in registers, strips that a tile of the output spans, the order
 // of a tile's bytes, and whether the CPU multiplies whole tiles (matrix_*.inl).
 constexpr int kTileRows = 16;
@@ -19,6 +21,7 @@ constexpr int kTileStrips = 2;
 constexpr int kFewRowStrips = 4, kFewRows = 2, kManyRowStrips = 2;
 constexpr bool kRowMajor = true;
 constexpr bool kMatrixTiles = true;
+constexpr int32_t kPanelRowsMin = 33;  // two tiles of 16: the third is the first that pays
 
 // Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
 // the registers hold.
@@ -37,29 +40,8 @@ constexpr int kBf16Vectors = 2;  // half of them hold even, half odd sums
 #include "device/kernels/attention_tiles.inl"
 #include "device/kernels/attention.inl"
 #include "device/kernels/attention_amx.inl"
+#include "device/kernels/kernel_table.inl"
 // clang-format on
-
-constexpr KernelTable kTable = {
-    .isa = "amx",
-    .tile_rows = kTileRows,
-    .row_major = kRowMajor,
-    .panel_rows_min = 33,  // two tiles of 16: the third is the first that pays
-    .rms_norm = RmsNorm,
-    .quantize = Quantize,
-    .linear = Linear,
-    .gated = Gated,
-    .silu_times = SiluTimesMany,
-    .gelu_times = GeluTimesMany,
-    .clamped_swiglu = ClampedSwigluMany,
-    .add_scaled = AddScaled,
-    .rope = Rope,
-    .to_half = ToHalf,
-    .to_bfloat = ToBfloat,
-    .attend_span = AttendSpan,
-    .merge = Merge,
-    .finish = Finish,
-    .exp = ExpMany,
-};
 
 }  // namespace
 

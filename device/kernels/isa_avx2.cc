@@ -9,6 +9,8 @@
 namespace baton::device::kernels {
 namespace {
 
+constexpr char kIsa[] = "avx2";
+
 // Rows in a tile of activations and in registers, strips that a tile of the output spans, the order
 // of a tile's bytes, and whether the CPU multiplies whole tiles (matrix_*.inl).
 constexpr int kTileRows = 3;
@@ -18,6 +20,7 @@ constexpr int kTileStrips = 1;
 constexpr int kFewRowStrips = 2, kFewRows = 1, kManyRowStrips = 1;
 constexpr bool kRowMajor = false;
 constexpr bool kMatrixTiles = false;
+constexpr int32_t kPanelRowsMin = 1 << 20;  // the chip decides
 
 // Rows that share a loaded vector of keys or values, and vectors that a row takes at a time: what
 // the registers hold.
@@ -34,29 +37,8 @@ constexpr int kBf16Vectors = 1;  // half of them hold even, half odd sums
 #include "device/kernels/attention_bf16.inl"
 #include "device/kernels/attention_tiles.inl"
 #include "device/kernels/attention.inl"
+#include "device/kernels/kernel_table.inl"
 // clang-format on
-
-constexpr KernelTable kTable = {
-    .isa = "avx2",
-    .tile_rows = kTileRows,
-    .row_major = kRowMajor,
-    .panel_rows_min = 1 << 20,  // the chip decides
-    .rms_norm = RmsNorm,
-    .quantize = Quantize,
-    .linear = Linear,
-    .gated = Gated,
-    .silu_times = SiluTimesMany,
-    .gelu_times = GeluTimesMany,
-    .clamped_swiglu = ClampedSwigluMany,
-    .add_scaled = AddScaled,
-    .rope = Rope,
-    .to_half = ToHalf,
-    .to_bfloat = ToBfloat,
-    .attend_span = AttendSpan,
-    .merge = Merge,
-    .finish = Finish,
-    .exp = ExpMany,
-};
 
 }  // namespace
 

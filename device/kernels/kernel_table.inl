@@ -1,0 +1,22 @@
+// The table of what the .inl files of one ISA level define; included last.
+constexpr KernelTable kTable = {
+    .isa = kIsa,
+    .tile_rows = kTileRows,
+    .row_major = kRowMajor,
+    .panel_rows_min = kPanelRowsMin,
+    .rms_norm = RmsNorm,
+    .quantize = Quantize,
+    .linear = Linear,
+    .gated = Gated,
+    .silu_times = SiluTimesMany,
+    .gelu_times = GeluTimesMany,
+    .clamped_swiglu = ClampedSwigluMany,
+    .add_scaled = AddScaled,
+    .rope = Rope,
+    .to_half = ToHalf,
+    .to_bfloat = ToBfloat,
+    .attend_span = AttendSpan,
+    .merge = Merge,
+    .finish = Finish,
+    .exp = ExpMany,
+};
