@@ -24,9 +24,10 @@ BATON = os.path.join(BIN_DIR, "baton")
 
 
 def baton(*arguments, environment=None):
-    """Runs `baton` to its end: (exit code, stdout, stderr)."""
+    """Runs `baton` to its end: (exit code, stdout, stderr). It sees no BATON_ variable but those of `environment`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATON_")}
     done = subprocess.run([BATON, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60 * SLOWNESS, env={**os.environ, **(environment or {})})
+                          timeout=60 * SLOWNESS, env={**inherited, **(environment or {})})
     return done.returncode, done.stdout, done.stderr
 
 
