@@ -16,11 +16,10 @@
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
 #include "engine/hooked_policy.h"
+#include "engine/node/engine_reports.h"
 #include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/grpc_transport.h"
-#include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_receiver.h"
-#include "kvcache/transfer/kv_source.h"
 #include "server/fault_injection.h"
 #include "server/grpc_server.h"
 #include "server/node_shell.h"
@@ -62,60 +61,19 @@ class ExpiryTimer {
   std::thread thread_;
 };
 
-v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const kvcache::KvReceiver& receiver, int64_t bytes_given, bool draining,
-                    const server::FaultInjection& faults) {
+v1::NodeLoad DecodeLoad(const engine::Engine& engine, const engine::Assembly& parts,
+                        const kvcache::KvReceiver& receiver, int64_t bytes_given, bool draining,
+                        const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
-  const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   const kvcache::KvReceiver::Stats received = receiver.stats();
-  v1::NodeLoad load;
-  load.set_sequences_running(stats.running);
-  load.set_sequences_waiting(stats.waiting);
-  load.set_step_seconds(stats.step_seconds);
-  load.set_blocks_total(blocks.total);
-  load.set_blocks_free(blocks.free);
-  load.set_blocks_leased(blocks.leased);
-  load.set_blocks_used(blocks.used);
-  load.set_blocks_cached(blocks.cached);
-  load.set_draining(draining);
-  load.set_tokens_generated(stats.tokens_drawn);
+  v1::NodeLoad load = engine::LoadOf(engine, parts, faults);
   load.set_tokens_drafted(stats.tokens_drafted);
   load.set_drafts_kept(stats.drafts_kept);
-  load.set_prompt_tokens_cached(stats.tokens_cached);
-  kvcache::FillTiers(parts.cache.get(), &load);
   load.set_kv_bytes_sent(bytes_given);
   load.set_kv_bytes_received(received.bytes);
   load.set_kv_frames_refused(received.frames_refused);
-  load.set_steps(stats.steps);
-  for (const auto& [point, count] : faults.counts()) {
-    (*load.mutable_faults_injected())[point] = count;
-  }
+  load.set_draining(draining);
   return load;
-}
-
-// What gives cached blocks to prefill nodes; null where nothing is cached.
-std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
-                                        kvcache::TierReader& tier_reader, uint64_t incarnation,
-                                        std::atomic<int64_t>* bytes_given) {
-  if (parts.cache == nullptr) return nullptr;
-  return kvcache::MakeKvSourceService({*parts.cache, tier_reader, *parts.store, parts.layout,
-                                       incarnation,
-                                       [](const grpc::ServerContextBase& context) {
-                                         return server::RequireRole(context, {"prefill"});
-                                       },
-                                       bytes_given});
-}
-
-server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation,
-                                             bool movable) {
-  const models::ModelConfig& model = parts.model->config();
-  return {.incarnation = incarnation,
-          .layout = kvcache::ToProto(parts.layout),
-          .model_name = model.name,
-          .context_length = model.context_length,
-          .device = parts.device->description(),
-          .blocks = parts.pool->stats().total,
-          .movable = movable};
 }
 
 absl::StatusOr<v1::NodeRole> Run(const v1::DecodeConfig& config, bool movable) {
@@ -148,7 +106,7 @@ absl::StatusOr<v1::NodeRole> Run(const v1::DecodeConfig& config, bool movable) {
       });
   kvcache::TierReader tier_reader(parts.cache.get());
   std::atomic<int64_t> bytes_given{0};
-  const auto source = SourceOf(parts, tier_reader, incarnation, &bytes_given);
+  const auto source = engine::KvSourceOf(parts, tier_reader, incarnation, &bytes_given);
   std::vector<grpc::Service*> services = {transfer.get()};
   if (source != nullptr) services.push_back(source.get());
   engine::GrammarConstraints grammars(config.node().model());
@@ -162,10 +120,11 @@ absl::StatusOr<v1::NodeRole> Run(const v1::DecodeConfig& config, bool movable) {
       const auto shell,
       server::NodeShell::Start(
           config.node(), config.process(), v1::NODE_ROLE_DECODE,
-          DescriptionOf(parts, incarnation, movable), services,
+          engine::DescriptionOf(parts, incarnation, movable), services,
           {.load =
                [&] {
-                 return LoadOf(engine, parts, *receiver, bytes_given, service.draining(), *faults);
+                 return DecodeLoad(engine, parts, *receiver, bytes_given, service.draining(),
+                                   *faults);
                },
            .stalled_for = [&] { return engine.stalled_for(); },
            .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));

@@ -10,13 +10,12 @@
 #include "engine/engine.h"
 #include "engine/grammar/grammar_constraint.h"
 #include "engine/hooked_policy.h"
+#include "engine/node/engine_reports.h"
 #include "kvcache/transfer/cache_events.h"
 #include "kvcache/transfer/faulty_transport.h"
 #include "kvcache/transfer/grpc_transport.h"
 #include "kvcache/transfer/kv_fetcher.h"
-#include "kvcache/transfer/kv_layout_proto.h"
 #include "kvcache/transfer/kv_sender.h"
-#include "kvcache/transfer/kv_source.h"
 #include "prefill_node/prefill_policy.h"
 #include "prefill_node/prefill_service.h"
 #include "server/fault_injection.h"
@@ -27,34 +26,18 @@
 namespace baton::prefill_node {
 namespace {
 
-v1::NodeLoad LoadOf(const engine::Engine& engine, const engine::Assembly& parts,
-                    const PrefillService& service, const kvcache::KvFetcher* fetcher,
-                    int64_t bytes_given, const server::FaultInjection& faults) {
+v1::NodeLoad PrefillLoad(const engine::Engine& engine, const engine::Assembly& parts,
+                         const PrefillService& service, const kvcache::KvFetcher* fetcher,
+                         int64_t bytes_given, const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
-  const kvcache::BlockPool::Stats blocks = parts.pool->stats();
-  v1::NodeLoad load;
-  load.set_sequences_running(stats.running);
-  load.set_sequences_waiting(stats.waiting);
+  v1::NodeLoad load = engine::LoadOf(engine, parts, faults);
   load.set_prompt_tokens_queued(stats.tokens_queued);
   load.set_prefill_tokens_per_s(stats.tokens_per_s);
-  load.set_step_seconds(stats.step_seconds);
-  load.set_blocks_total(blocks.total);
-  load.set_blocks_free(blocks.free);
-  load.set_blocks_leased(blocks.leased);
-  load.set_blocks_used(blocks.used);
-  load.set_blocks_cached(blocks.cached);
-  load.set_draining(service.draining());
-  load.set_tokens_generated(stats.tokens_drawn);
   load.set_prompt_tokens_computed(stats.tokens_computed);
-  load.set_prompt_tokens_cached(stats.tokens_cached);
   load.set_prompt_tokens_fetched(service.tokens_fetched());
   load.set_kv_bytes_fetched(fetcher == nullptr ? 0 : fetcher->bytes());
-  kvcache::FillTiers(parts.cache.get(), &load);
   load.set_kv_bytes_sent(service.kv_bytes_sent() + bytes_given);
-  load.set_steps(stats.steps);
-  for (const auto& [point, count] : faults.counts()) {
-    (*load.mutable_faults_injected())[point] = count;
-  }
+  load.set_draining(service.draining());
   return load;
 }
 
@@ -77,31 +60,6 @@ kvcache::FrameFault DrawFrameFault(server::FaultInjection& faults, bool has_payl
   fault.break_stream = faults.Fires("kv_break").has_value();
   fault.delay = faults.Fires("kv_delay").value_or(absl::ZeroDuration());
   return fault;
-}
-
-// What gives cached blocks to prefill nodes; null where nothing is cached.
-std::unique_ptr<grpc::Service> SourceOf(const engine::Assembly& parts,
-                                        kvcache::TierReader& tier_reader, uint64_t incarnation,
-                                        std::atomic<int64_t>* bytes_given) {
-  if (parts.cache == nullptr) return nullptr;
-  return kvcache::MakeKvSourceService({*parts.cache, tier_reader, *parts.store, parts.layout,
-                                       incarnation,
-                                       [](const grpc::ServerContextBase& context) {
-                                         return server::RequireRole(context, {"prefill"});
-                                       },
-                                       bytes_given});
-}
-
-server::NodeShell::Description DescriptionOf(const engine::Assembly& parts, uint64_t incarnation,
-                                             bool movable) {
-  const models::ModelConfig& model = parts.model->config();
-  return {.incarnation = incarnation,
-          .layout = kvcache::ToProto(parts.layout),
-          .model_name = model.name,
-          .context_length = model.context_length,
-          .device = parts.device->description(),
-          .blocks = parts.pool->stats().total,
-          .movable = movable};
 }
 
 absl::StatusOr<v1::NodeRole> Run(const v1::PrefillConfig& config, bool movable) {
@@ -141,7 +99,7 @@ absl::StatusOr<v1::NodeRole> Run(const v1::PrefillConfig& config, bool movable) 
   }
   kvcache::TierReader tier_reader(parts.cache.get());  // ends first: what it does may fetch
   std::atomic<int64_t> bytes_given{0};
-  const auto source = SourceOf(parts, tier_reader, incarnation, &bytes_given);
+  const auto source = engine::KvSourceOf(parts, tier_reader, incarnation, &bytes_given);
   PrefillService service({engine, *parts.store, *sender, model, clock, &grammars, parts.cache.get(),
                           &tier_reader, fetcher.get()});
   std::vector<grpc::Service*> services = {&service};
@@ -151,9 +109,11 @@ absl::StatusOr<v1::NodeRole> Run(const v1::PrefillConfig& config, bool movable) 
       const auto shell,
       server::NodeShell::Start(
           config.node(), config.process(), v1::NODE_ROLE_PREFILL,
-          DescriptionOf(parts, incarnation, movable), services,
+          engine::DescriptionOf(parts, incarnation, movable), services,
           {.load =
-               [&] { return LoadOf(engine, parts, service, fetcher.get(), bytes_given, *faults); },
+               [&] {
+                 return PrefillLoad(engine, parts, service, fetcher.get(), bytes_given, *faults);
+               },
            .stalled_for = [&] { return engine.stalled_for(); },
            .cache = server::FeedOf(parts.cache.get(), kvcache::TakeCacheEvents)}));
   server::WaitForSignal();

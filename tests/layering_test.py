@@ -10,7 +10,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 # Third-party headers and the folders that may include them ("tests/" may include anything).
 THIRD_PARTY = {
     r"Eigen/": ("device/cpu_reference",),
-    r"grpcpp/|grpc/": ("proto", "kvcache/transfer", "server", "prefill_node", "decode_node", "router", "cli", "bench"),
+    r"grpcpp/|grpc/": ("proto", "kvcache/transfer", "server", "engine/node", "prefill_node", "decode_node", "router", "cli", "bench"),
     r"spdlog/": ("server", "prefill_node", "decode_node", "any_node", "router", "cli"),
     r"boost/": ("router", "cli", "bench", "server"),
     r"openssl/": ("server", "cli"),
