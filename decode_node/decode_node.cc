@@ -66,7 +66,7 @@ v1::NodeLoad DecodeLoad(const engine::Engine& engine, const engine::Assembly& pa
                         const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
   const kvcache::KvReceiver::Stats received = receiver.stats();
-  v1::NodeLoad load = engine::LoadOf(engine, parts, faults);
+  v1::NodeLoad load = engine::LoadOf(stats, parts, faults);
   load.set_tokens_drafted(stats.tokens_drafted);
   load.set_drafts_kept(stats.drafts_kept);
   load.set_kv_bytes_sent(bytes_given);

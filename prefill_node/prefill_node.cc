@@ -30,7 +30,7 @@ v1::NodeLoad PrefillLoad(const engine::Engine& engine, const engine::Assembly& p
                          const PrefillService& service, const kvcache::KvFetcher* fetcher,
                          int64_t bytes_given, const server::FaultInjection& faults) {
   const engine::EngineStats stats = engine.stats();
-  v1::NodeLoad load = engine::LoadOf(engine, parts, faults);
+  v1::NodeLoad load = engine::LoadOf(stats, parts, faults);
   load.set_prompt_tokens_queued(stats.tokens_queued);
   load.set_prefill_tokens_per_s(stats.tokens_per_s);
   load.set_prompt_tokens_computed(stats.tokens_computed);

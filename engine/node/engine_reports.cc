@@ -7,9 +7,8 @@
 
 namespace baton::engine {
 
-v1::NodeLoad LoadOf(const Engine& engine, const Assembly& parts,
+v1::NodeLoad LoadOf(const EngineStats& stats, const Assembly& parts,
                     const server::FaultInjection& faults) {
-  const EngineStats stats = engine.stats();
   const kvcache::BlockPool::Stats blocks = parts.pool->stats();
   v1::NodeLoad load;
   load.set_sequences_running(stats.running);

@@ -17,7 +17,8 @@
 namespace baton::engine {
 
 // The load as far as every node has it: sequences, blocks, tiers, tokens, steps, injected faults.
-v1::NodeLoad LoadOf(const Engine& engine, const Assembly& parts,
+// `stats` are those of the node's engine, taken once for all that the caller adds.
+v1::NodeLoad LoadOf(const EngineStats& stats, const Assembly& parts,
                     const server::FaultInjection& faults);
 
 // How the node presents itself to its routers. `movable`: they may change its role.
