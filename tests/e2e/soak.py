@@ -21,7 +21,7 @@ import time
 from cluster import tiny_model
 from oracle import Oracle
 from soak_faults import Faults, SoakCluster, iptables_works
-from soak_load import Canary, Traffic, make_bodies
+from soak_load import Background, Canary, Traffic, make_bodies
 from sse import collect
 
 SEED = int(os.environ.get("SOAK_SEED", "1"))
@@ -58,19 +58,13 @@ def schedule(faults):
     return sorted(cut + rest, key=lambda entry: entry[0]), 4 - len(cut)
 
 
-class Samples:
+class Samples(Background):
     """Memory, descriptors and threads of every process, over time."""
 
     def __init__(self, cluster):
         self.cluster = cluster
         self.seen = {}  # pid: (name, [(seconds, rss_kb, descriptors, threads)])
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._loop)
-        self.thread.start()
-
-    def stop(self):
-        self.stopping.set()
-        self.thread.join()
+        self.start()
 
     def take(self):
         for process in self.cluster.running():

@@ -37,7 +37,20 @@ LEAVE, SLOW, HOSTILE_SHARE = 0.15, 0.05, 0.05
 OWN_CACHE = 0.5  # of the requests find nothing of theirs cached
 
 
-class Traffic:
+class Background:
+    """A thread that runs `_loop` until `stop`; whoever derives from it calls `start` once all is there that `_loop` uses."""
+
+    def start(self):
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._loop)
+        self.thread.start()
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+
+
+class Traffic(Background):
     """Open loop: requests begin at random moments, `rate` a second on average, whatever became of those before."""
 
     THREADS_MAX = 96
@@ -54,13 +67,10 @@ class Traffic:
         self.latencies = []    # (moment of the end, seconds) of whole answers
         self.begin = time.monotonic()
         self.busy = set()
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._loop)
-        self.thread.start()
+        self.start()
 
     def stop(self):
-        self.stopping.set()
-        self.thread.join()
+        super().stop()
         for thread in list(self.busy):
             thread.join()
 
@@ -196,7 +206,7 @@ class Traffic:
         return "hostile, refused"
 
 
-class Canary:
+class Canary(Background):
     """Every two seconds one greedy request; its answer must be the oracle's, and no token may be long in coming."""
 
     PERIOD_S = 2.0
@@ -204,13 +214,7 @@ class Canary:
     def __init__(self, traffic, name):
         self.traffic, self.name = traffic, name
         self.right, self.worst_gap_s = 0, 0.0
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._loop)
-        self.thread.start()
-
-    def stop(self):
-        self.stopping.set()
-        self.thread.join()
+        self.start()
 
     def _loop(self):
         turn = 0
