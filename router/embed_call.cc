@@ -4,7 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "router/http_message.h"
 #include "router/inference_request.h"
 #include "router/request_flow.h"
@@ -26,10 +25,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor, public GenerationSink {
       Finish(ToGrpcStatus(*error));
       return;
     }
-    generation.request_id =
-        IsValidRequestId(request.request_id())
-            ? request.request_id()
-            : absl::StrFormat("req-%016x%016x", router.rng.Next(), router.rng.Next());
+    generation.request_id = RequestIdOr(request.request_id(), router.rng);
     generation.trace = TraceOfCall(context, router.rng);
     for (size_t i = 0; i < generation.prompts.size(); ++i) reply_->add_embeddings();
     boost::asio::post(executor_, [this, arrived, generation = std::move(generation)]() mutable {

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace baton::router {
 namespace {
@@ -73,6 +74,11 @@ bool IsValidRequestId(absl::string_view id) {
     if (!absl::ascii_isalnum(c) && c != '.' && c != '_' && c != ':' && c != '-') return false;
   }
   return true;
+}
+
+std::string RequestIdOr(absl::string_view given, Rng& rng) {
+  if (IsValidRequestId(given)) return std::string(given);
+  return absl::StrFormat("req-%016x%016x", rng.Next(), rng.Next());
 }
 
 bool DecodePath(absl::string_view target, std::string* path) {

@@ -49,6 +49,8 @@ std::string HeaderText(const ReplyHead& head, absl::string_view content_type, in
 
 // 1 to 128 characters of [A-Za-z0-9._:-]: fit for logs and headers.
 bool IsValidRequestId(absl::string_view id);
+// The id that a request came with, where it is valid, else a new one.
+std::string RequestIdOr(absl::string_view given, Rng& rng);
 
 // Percent-decodes the path of a request target and cuts its query off. False for a broken escape or
 // a control character.

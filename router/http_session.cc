@@ -127,10 +127,7 @@ HttpSession::Awaitable<bool> HttpSession::ReadRequest(Parser& parser, ReplyHead&
   co_await http::async_read_header(socket_, buffer_, parser, asio::redirect_error(kAwait, error));
   auto& message = parser.get();
   head.version = message.version() == 10 ? 10 : 11;
-  const absl::string_view id = View(message["x-request-id"]);
-  head.request_id = IsValidRequestId(id)
-                        ? std::string(id)
-                        : absl::StrFormat("req-%016x%016x", router_.rng.Next(), router_.rng.Next());
+  head.request_id = RequestIdOr(View(message["x-request-id"]), router_.rng);
   head.trace = StartTrace(View(message["traceparent"]), router_.rng);
   if (error) co_return co_await RefuseRead(error, head);
   head.keep_alive = message.keep_alive() && !router_.admission.draining();

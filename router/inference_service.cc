@@ -27,9 +27,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateChunk>,
                const v1::GenerateRequest& request)
       : router_(router), context_(context), executor_(router.loops.Next().get_executor()) {
     const absl::Time arrived = router.clock.Now();
-    request_id_ = IsValidRequestId(request.request_id())
-                      ? request.request_id()
-                      : absl::StrFormat("req-%016x%016x", router.rng.Next(), router.rng.Next());
+    request_id_ = RequestIdOr(request.request_id(), router.rng);
     ApiRequest api;
     auto error = ReadGenerateRequest(request, router.tokenizer.vocab_size(), &api);
     if (!error) error = ApplyTurnFormat(router.turn_format, router.tokenizer, &api);
